@@ -1,0 +1,112 @@
+"""What every public function asks of its arguments; the texts of its errors."""
+
+import math
+import operator
+
+import numpy as np
+
+FLOATS = (np.float32, np.float64)
+
+
+def as_float_array(name, x):
+    """`x` as an aligned, native float32 or float64 ndarray; copied only if it must be."""
+    if type(x) is not np.ndarray:
+        if x is None:
+            raise TypeError(f"{name} must be an array, got None")
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError(f"{name} is a masked array; fill its gaps first, {name}.filled(value)")
+        x = np.asarray(x)
+    if x.dtype.type not in FLOATS:
+        raise TypeError(f"{name} must have dtype float32 or float64, got {x.dtype}")
+    if not (x.dtype.isnative and x.flags.aligned):
+        x = x.astype(x.dtype.newbyteorder("="))
+    return x
+
+
+def as_float_arrays(**arrays):
+    """The named arrays, None passed through; all of the first one's dtype."""
+    (first, x), *others = arrays.items()
+    checked = [as_float_array(first, x)]
+    dtype = checked[0].dtype
+    for name, other in others:
+        if other is not None:
+            other = as_float_array(name, other)
+            if other.dtype != dtype:
+                raise TypeError(
+                    f"{name} has dtype {other.dtype}, must have {first}'s dtype {dtype}"
+                )
+        checked.append(other)
+    return checked
+
+
+def integer(name, value, minimum=None):
+    """`value` as an int, at least `minimum`."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if minimum is not None and value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return value
+
+
+def integers(name, value, n, minimum=None):
+    """`value` as a tuple of `n` ints: an int for all axes, or a sequence of `n`."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+        return (integer(name, value, minimum),) * n
+    if len(value) == 1:
+        value = tuple(value) * n
+    if len(value) != n:
+        raise ValueError(f"{name} must be an int or {n} ints, got {value!r}")
+    try:
+        return tuple(integer(name, v, minimum) for v in value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} in {name}={tuple(value)!r}") from None
+
+
+def real(name, value):
+    """`value` as a finite float."""
+    if isinstance(value, (str, bytes, bool, np.bool_)) or np.ndim(value) != 0:
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    return value
+
+
+def one_of(name, value, choices):
+    """`value`, which must be one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def axis(name, value, ndim):
+    """`value` as an axis in [0, ndim)."""
+    value = integer(name, value)
+    if not -ndim <= value < ndim:
+        raise ValueError(f"{name} must be in [{-ndim}, {ndim}), got {value}")
+    return value % ndim
+
+
+def shape_is(name, x, shape, why):
+    """`x` has just this shape."""
+    if x.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)} ({why}), got {x.shape}")
+
+
+def batched(name, x, n):
+    """`x` as (N, C, *n spatial axes), and whether the batch axis had to be added."""
+    if x.ndim == n + 2:
+        return x, False
+    if x.ndim == n + 1:
+        return x[None], True
+    raise ValueError(
+        f"{name} must have {n + 2} axes (batch, channels, {n} spatial), or {n + 1} without the "
+        f"batch, got shape {x.shape}"
+    )

@@ -1,0 +1,297 @@
+"""Which input places an output pixel reads: sizes, padding, strides, windows.
+
+The only home of these formulas. Kernels always see three spatial axes; fewer axes stand
+behind leading axes of length one.
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv._checks import integer, integers
+
+# Bounded, so that a program whose image sizes vary forever does not grow.
+CACHED_SHAPES = 512
+
+
+def padding_pairs(padding, n, kernel, stride, dilation):
+    """Per axis, the padding (before, after).
+
+    `padding` is an int, `n` ints, `n` pairs, "valid" (none) or "same" (output as large as
+    input, the odd one after, as in PyTorch).
+    """
+    if isinstance(padding, str):
+        if padding == "valid":
+            return ((0, 0),) * n
+        if padding != "same":
+            raise ValueError(f"padding must be 'same', 'valid' or ints, got {padding!r}")
+        if any(s != 1 for s in stride):
+            raise ValueError(f"padding='same' needs stride 1, got stride={stride}")
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((t // 2, t - t // 2) for t in total)
+    if hasattr(padding, "__len__") and any(hasattr(p, "__len__") for p in padding):
+        if len(padding) != n:
+            raise ValueError(f"padding must have {n} (before, after) pairs, got {padding!r}")
+        return tuple(integers("padding", pair, 2, minimum=0) for pair in padding)
+    return tuple((p, p) for p in integers("padding", padding, n, minimum=0))
+
+
+def window_size(kernel, dilation):
+    """Places from a window's first tap to its last."""
+    return dilation * (kernel - 1) + 1
+
+
+def output_size(size, kernel, stride, padding, dilation, ceil_mode=False):
+    """Pixels of the output along one axis; not positive if the window does not fit.
+
+    The number of starts i * stride, from -before on, whose window ends inside the padded
+    input; with `ceil_mode` the last window may end outside if it starts inside the input or
+    the padding before it.
+    """
+    before, after = padding
+    room = size + before + after - window_size(kernel, dilation)
+    count = (-(-room // stride) if ceil_mode else room // stride) + 1
+    if ceil_mode and (count - 1) * stride >= size + before:
+        count -= 1
+    return count
+
+
+def output_sizes(size, kernel, stride, padding, dilation, ceil_mode=False):
+    """`output_size` per axis, all positive."""
+    out = tuple(
+        output_size(*axis, ceil_mode)
+        for axis in zip(size, kernel, stride, padding, dilation, strict=True)
+    )
+    if any(o < 1 for o in out):
+        padded = tuple(s + a + b for s, (a, b) in zip(size, padding, strict=True))
+        span = tuple(map(window_size, kernel, dilation))
+        raise ValueError(
+            f"kernel_size={kernel} (spanning {span} with dilation={dilation}) must not be "
+            f"larger than the padded input {padded}"
+        )
+    return out
+
+
+def nonempty(name, size):
+    """Every spatial axis has at least one place."""
+    if 0 in size:
+        raise ValueError(f"{name} must have non-empty spatial axes, got sizes {size}")
+
+
+def three(values, fill):
+    """`values` behind enough `fill`s to be three."""
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+class Frame(NamedTuple):
+    """Output pixel i, along an axis, reads ``i * step + offset[tap]`` and writes
+    ``start + i * stride``; `packed` holds all of it for the kernels."""
+
+    count: tuple
+    taps: tuple
+    packed: np.ndarray
+
+
+def make_frame(size, count, step, start, stride, extent, offsets):
+    """The :class:`Frame` of three axes."""
+    taps = tuple(map(len, offsets))
+    values = [*size, *count, *step, *start, *stride, *extent, *taps, *itertools.chain(*offsets)]
+    packed = np.array(values, dtype=np.intp)
+    packed.flags.writeable = False  # shared by all callers of the cache
+    return Frame(tuple(count), taps, packed)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A checked convolution; all but `output` have three axes."""
+
+    output: tuple  # spatial output sizes
+    size: tuple
+    kernel: tuple
+    stride: tuple
+    padding: tuple
+    dilation: tuple
+
+    @cached_property
+    def frame(self):
+        """Of the forward pass and of the gradient by weight."""
+        offsets = [
+            [tap * d - before for tap in range(k)]
+            for k, (before, _), d in zip(self.kernel, self.padding, self.dilation, strict=True)
+        ]
+        count = three(self.output, 1)
+        return make_frame(self.size, count, self.stride, (0, 0, 0), (1, 1, 1), count, offsets)
+
+    @cached_property
+    def transposed_frames(self):
+        """The gradient by input as correlations of dy, one per phase of the stride.
+
+        Input place z = i * stride + phase got w[t] x[z] at the output o with
+        o * stride + t * dilation - before = z. So dx[z] = sum_t w[t] dy[i + offset[t]] with
+        offset[t] = (phase + before - t * dilation) / stride over the taps where that is
+        whole: a correlation with step 1 whose results lie `stride` apart in dx.
+
+        A list of (frame, taps): per axis, the indices of the kernel taps that the phase uses.
+        Phases that no tap reaches are left out: dx is zero there.
+        """
+        axes = []
+        for size, kernel, stride, (before, _), dilation in zip(
+            self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True
+        ):
+            phases = []
+            for phase in range(min(stride, size)):
+                # From the last tap down offsets rise, and neighbours are read as one run.
+                taps = [
+                    t
+                    for t in reversed(range(kernel))
+                    if (phase + before - t * dilation) % stride == 0
+                ]
+                offsets = [(phase + before - t * dilation) // stride for t in taps]
+                if taps:
+                    phases.append((phase, -(-(size - phase) // stride), taps, offsets))
+            axes.append(phases)
+        frames = []
+        for combination in itertools.product(*axes):
+            start, count, taps, offsets = zip(*combination, strict=True)
+            frame = make_frame(
+                self.frame.count, count, (1, 1, 1), start, self.stride, self.size, offsets
+            )
+            frames.append((frame, taps))
+        return frames
+
+
+def convolution(size, kernel, stride, padding, dilation):
+    """The :class:`Convolution` over spatial `size`, its arguments checked."""
+    n = len(size)
+    nonempty("input", size)
+    kernel = integers("kernel_size", kernel, n, minimum=1)
+    stride = integers("stride", stride, n, minimum=1)
+    dilation = integers("dilation", dilation, n, minimum=1)
+    padding = padding_pairs(padding, n, kernel, stride, dilation)
+    return _convolution(size, kernel, stride, padding, dilation)
+
+
+@lru_cache(CACHED_SHAPES)
+def _convolution(size, kernel, stride, padding, dilation):
+    return Convolution(
+        output_sizes(size, kernel, stride, padding, dilation),
+        three(size, 1),
+        three(kernel, 1),
+        three(stride, 1),
+        three(padding, (0, 0)),
+        three(dilation, 1),
+    )
+
+
+class Windows(NamedTuple):
+    """Pooling windows, packed for the kernels in both directions."""
+
+    output: tuple  # spatial output sizes
+    windows: np.ndarray  # which input places an output pixel sees
+    cover: np.ndarray  # which outputs may see an input place
+    divisor: np.ndarray  # per axis and output pixel, places to divide by
+    full: np.ndarray  # per axis and output pixel, taps of a window that is not clipped
+
+    @property
+    def first_axis(self):
+        """How many of the divisors belong to the first of the three axes."""
+        return three(self.output, 1)[0]
+
+
+def _pack_spans(size, spans, steps):
+    """Kernel form of per-axis (first, stop) arrays over axes of length `size`."""
+    count = [len(first) for first, _ in spans]
+    values = [*count, *size, *steps, *itertools.chain(*itertools.chain(*spans))]
+    packed = np.array(values, dtype=np.intp)
+    packed.flags.writeable = False
+    return packed
+
+
+def _make_windows(size, spans, bounds, steps, divisors, kernel=None):
+    size = three(size, 1)
+    output = tuple(len(first) for first, _ in spans)
+    one = (np.zeros(1, np.intp), np.ones(1, np.intp))
+    windows = _pack_spans(size, three(spans, one), three(steps, 1))
+    cover = []
+    for length, (first, stop) in zip(size, three(bounds, one), strict=True):
+        # first and stop rise with the output, so the outputs around a place are a range
+        place = np.arange(length)
+        cover.append(
+            (np.searchsorted(stop, place, "right"), np.searchsorted(first, place, "right"))
+        )
+    return Windows(
+        output,
+        windows,
+        _pack_spans(three(output, 1), cover, (1, 1, 1)),
+        np.concatenate([np.asarray(d, np.float64) for d in three(divisors, np.ones(1))]),
+        np.repeat(three(kernel, 1.0), three(output, 1)) if kernel else None,
+    )
+
+
+def strided_windows(
+    size, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, count_include_pad=True
+):
+    """Windows of a pooling with a fixed kernel, as in PyTorch.
+
+    A window is clipped to the input; the divisor counts its places in the padded input, or
+    in the input alone without `count_include_pad`.
+    """
+    n = len(size)
+    nonempty("input", size)
+    kernel = integers("kernel_size", kernel, n, minimum=1)
+    stride = kernel if stride is None else integers("stride", stride, n, minimum=1)
+    dilation = integers("dilation", dilation, n, minimum=1)
+    padding = integers("padding", padding, n, minimum=0)
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise ValueError(f"padding={padding} must be at most half of kernel_size={kernel}")
+    return _strided_windows(
+        size, kernel, stride, padding, dilation, bool(ceil_mode), bool(count_include_pad)
+    )
+
+
+@lru_cache(CACHED_SHAPES)
+def _strided_windows(size, kernel, stride, padding, dilation, ceil_mode, count_include_pad):
+    pairs = tuple((p, p) for p in padding)
+    output = output_sizes(size, kernel, stride, pairs, dilation, ceil_mode)
+    spans, bounds, divisors = [], [], []
+    for length, k, s, p, d, count in zip(
+        size, kernel, stride, padding, dilation, output, strict=True
+    ):
+        start = np.arange(count) * s - p
+        stop = np.minimum(start + window_size(k, d), length + p)
+        divisors.append(stop - start)
+        stop = np.minimum(stop, length)
+        first = np.where(start < 0, start % d, start)  # the first tap inside
+        spans.append((first, stop))
+        bounds.append((np.maximum(start, 0), stop))
+        if not count_include_pad:
+            divisors[-1] = stop - bounds[-1][0]
+    return _make_windows(size, spans, bounds, dilation, divisors, kernel)
+
+
+def adaptive_windows(size, output_size):
+    """Windows of an adaptive pooling: output i sees [floor(i L / n), ceil((i + 1) L / n))."""
+    n = len(size)
+    nonempty("input", size)
+    if not hasattr(output_size, "__len__"):
+        output_size = (output_size,) * n
+    if len(output_size) != n:
+        raise ValueError(f"output_size must be an int or {n} ints or None, got {output_size!r}")
+    output = tuple(
+        length if o is None else integer("output_size", o, minimum=1)
+        for o, length in zip(output_size, size, strict=True)
+    )
+    return _adaptive_windows(size, output)
+
+
+@lru_cache(CACHED_SHAPES)
+def _adaptive_windows(size, output):
+    spans = []
+    for length, count in zip(size, output, strict=True):
+        i = np.arange(count)
+        spans.append((i * length // count, -(-(i + 1) * length // count)))
+    divisors = [stop - first for first, stop in spans]
+    return _make_windows(size, spans, spans, (1,) * len(size), divisors)

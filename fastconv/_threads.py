@@ -1,0 +1,242 @@
+"""How many threads a region gets, and how BLAS is kept out of its way.
+
+The policy: all parallelism is the kernels' own ``prange``, with an explicit thread count;
+BLAS calls inside are single-threaded. A multi-threaded BLAS inside an OpenMP region may
+dead-lock, and the two in alternation fight for the cores with busy-waiting threads.
+"""
+
+import ctypes
+import os
+import threading
+import warnings
+from pathlib import Path
+
+__all__ = ["get_num_threads", "set_num_threads"]
+
+# A parallel region costs about 10 us: below this many elementary operations one thread wins.
+GRAIN = 100_000
+
+# (setter, getter) of the BLAS libraries whose thread count can be read and set.
+_BLAS_CONTROLS = [
+    (f"{prefix}openblas_set_num_threads{suffix}", f"{prefix}openblas_get_num_threads{suffix}")
+    for prefix in ("scipy_", "")
+    for suffix in ("", "64_", "_64")
+] + [
+    ("MKL_Set_Num_Threads", "MKL_Get_Max_Threads"),
+    ("bli_thread_set_num_threads", "bli_thread_get_num_threads"),
+]
+
+
+def _cgroup_quota():
+    """Whole CPUs that the control group allows this process, or None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()[:2]
+    except (OSError, ValueError):
+        try:
+            folder = Path("/sys/fs/cgroup/cpu")
+            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii")
+            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii")
+        except OSError:
+            return None
+    try:
+        return max(1, -(-int(quota) // int(period))) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):  # "max": no limit
+        return None
+
+
+def _available_cpus():
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # no such call on macOS and Windows
+        cpus = os.cpu_count() or 1
+    return min(cpus, _cgroup_quota() or cpus)
+
+
+def _default_num_threads():
+    for name in ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(name, "").split(",")[0]
+        if text:
+            try:
+                count = int(text)
+            except ValueError:
+                count = 0
+            if count >= 1:
+                return count
+            warnings.warn(
+                f"{name}={os.environ[name]!r} is not a positive integer and is ignored",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    return _available_cpus()
+
+
+class _State:
+    """What the process has set; replaced as a whole in a forked child."""
+
+    def __init__(self):
+        self.num_threads = None  # resolved at the first use, not at import
+        self.went_parallel = False
+        self.forked = False
+
+
+_state = _State()
+
+
+def get_num_threads():
+    """Number of threads that fastconv's kernels use at most.
+
+    By default the CPUs that this process may use (affinity mask and control-group quota),
+    or ``FASTCONV_NUM_THREADS`` or ``OMP_NUM_THREADS`` from the environment.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_num_threads() >= 1
+    True
+    """
+    if _state.num_threads is None:
+        _state.num_threads = _default_num_threads()
+    return _state.num_threads
+
+
+def set_num_threads(n):
+    """Set the number of threads that fastconv's kernels use at most.
+
+    Results do not depend on it, bit for bit: how work is cut depends on shapes alone.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is not an integer, or less than 1.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> before = fastconv.get_num_threads()
+    >>> fastconv.set_num_threads(1)
+    >>> fastconv.get_num_threads()
+    1
+    >>> fastconv.set_num_threads(before)
+    """
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"n must be an integer, got {n!r}")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    _state.num_threads = int(n)
+
+
+def threads_for(work):
+    """Threads for a region of about `work` elementary operations."""
+    if work < GRAIN:
+        return 1
+    n = get_num_threads()
+    if n > 1:
+        if _state.forked:
+            return _one_thread_in_child()
+        _state.went_parallel = True
+    return n
+
+
+def _one_thread_in_child():
+    """GNU OpenMP's pool does not survive a fork: a second parallel region would hang."""
+    warnings.warn(
+        "fastconv uses one thread in this process: it was forked after its parent had run "
+        "parallel kernels (use the 'forkserver' or 'spawn' start method for more)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    _state.num_threads = 1
+    return 1
+
+
+class _SingleThreadedBlas:
+    """Context in which SciPy's BLAS runs on the calling thread.
+
+    BLAS's thread count is one number for the process, so the contexts of concurrent Python
+    threads are counted: the first in saves and sets it, the last out restores it.
+    """
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.depth = 0
+        self.saved = 1
+        self.controls = None
+
+    @property
+    def available(self):
+        """Whether the library's thread count can be controlled."""
+        return self._find()[0] is not None
+
+    def _find(self):
+        # Looked up at the first use: loading libraries during import can dead-lock with
+        # other threads that import.
+        if self.controls is None:
+            self.controls = _find_blas_controls()
+        return self.controls
+
+    def __enter__(self):
+        setter, getter = self._find()
+        with self.lock:
+            if self.depth == 0 and setter is not None:
+                self.saved = getter()
+                if self.saved != 1:
+                    setter(1)
+            self.depth += 1
+
+    def __exit__(self, *exc_info):
+        with self.lock:
+            self.depth -= 1
+            if self.depth == 0 and self.controls[0] is not None and self.saved != 1:
+                self.controls[0](self.saved)
+
+
+def _find_blas_controls():
+    """(setter, getter) of the very library that ``scipy.linalg.cython_blas`` calls."""
+    from scipy.linalg import cython_blas
+
+    try:
+        # Symbols of a loaded module are searched together with its dependencies.
+        mode = os.RTLD_NOW | os.RTLD_NOLOAD
+        library = ctypes.CDLL(cython_blas.__file__, mode=mode)
+    except (AttributeError, OSError):
+        return None, None
+    for setter, getter in _BLAS_CONTROLS:
+        try:
+            controls = library[setter], library[getter]
+        except AttributeError:
+            continue
+        controls[0].argtypes, controls[0].restype = [ctypes.c_int], None
+        controls[1].argtypes, controls[1].restype = [], ctypes.c_int
+        return controls
+    return None, None
+
+
+single_threaded_blas = _SingleThreadedBlas()
+
+
+def blas_threads_for(work):
+    """Threads for a region whose tasks call BLAS: one if BLAS itself may be parallel."""
+    return threads_for(work) if single_threaded_blas.available else 1
+
+
+def _after_fork_in_child():
+    """Another thread of the parent may have held the lock or been inside a context."""
+    single_threaded_blas.lock = threading.Lock()
+    if single_threaded_blas.depth:
+        single_threaded_blas.depth = 0
+        if single_threaded_blas.controls[0] is not None:
+            single_threaded_blas.controls[0](single_threaded_blas.saved)
+    _state.forked = _state.forked or _state.went_parallel
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,327 @@
+"""The tape: ``Tensor``, how an operator is recorded, and the walk back.
+
+An operator is a *rule*: a function ``rule(needs, *arrays, **options)`` of ndarrays that
+returns ``(result, backward)`` or ``(result, backward, extra)``. ``needs[i]`` says whether a
+gradient by array i will be asked for, so that nothing is kept in vain; ``backward(grad)``
+returns one gradient (or None) per array. A gradient shares memory with `grad` or with nothing.
+"""
+
+import contextlib
+import heapq
+import itertools
+import threading
+
+import numpy as np
+
+__all__ = ["Tensor", "apply", "is_grad_enabled", "no_grad"]
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+_order = itertools.count()
+
+
+def is_grad_enabled():
+    """Whether operators on this thread are recorded for ``backward``.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.no_grad():
+    ...     fastconv.is_grad_enabled()
+    False
+    """
+    return _mode.recording
+
+
+@contextlib.contextmanager
+def no_grad():
+    """Context or decorator within which nothing is recorded, on this thread.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> x = fastconv.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with fastconv.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+    before, _mode.recording = _mode.recording, False
+    try:
+        yield
+    finally:
+        _mode.recording = before
+
+
+class _Node:
+    """A recorded operator: its backward function and where the gradients go."""
+
+    __slots__ = ("backward", "order", "targets")
+
+    def __init__(self, backward, targets):
+        self.backward = backward
+        self.targets = targets  # per input: its node, a leaf Tensor, or None
+        self.order = next(_order)
+
+    def __lt__(self, other):
+        return self.order > other.order  # the latest first
+
+
+class Tensor:
+    """An ndarray that remembers how it was computed.
+
+    Parameters
+    ----------
+    data : array_like
+        The values. An ndarray is kept as it is, not copied; Python floats become float32.
+    requires_grad : bool, default False
+        Whether ``backward`` of a result accumulates a gradient here, in ``.grad``.
+
+    Attributes
+    ----------
+    data : ndarray
+    grad : ndarray or None
+    requires_grad : bool
+
+    Raises
+    ------
+    TypeError
+        If a gradient is required of data that is not float32 or float64.
+
+    Notes
+    -----
+    Gradients are first-order: the walk back is not itself recorded. A graph is freed as
+    ``backward`` walks it.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> x = fastconv.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4., 6.], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "_node", "_requires_grad", "data", "grad")
+    # NumPy then leaves `ndarray * tensor` to Tensor.__rmul__.
+    __array_ufunc__ = None
+
+    def __init__(self, data, requires_grad=False):
+        if isinstance(data, Tensor):
+            data = data.data
+        if not isinstance(data, np.ndarray):
+            is_numpy = isinstance(data, np.generic)
+            data = np.asarray(data)
+            if data.dtype == np.float64 and not is_numpy:
+                data = data.astype(np.float32)
+        self.data = data
+        self.grad = None
+        self._node = None
+        self._requires_grad = False
+        if requires_grad:
+            self.requires_grad = True
+
+    @property
+    def requires_grad(self):
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        if value and self.data.dtype.type not in (np.float32, np.float64):
+            raise TypeError(
+                f"requires_grad needs data of float32 or float64, got {self.data.dtype}"
+            )
+        if not value and self._node is not None:
+            raise RuntimeError("requires_grad can be cleared on leaves only; use detach()")
+        self._requires_grad = bool(value)
+
+    def requires_grad_(self, requires_grad=True):
+        """Set ``requires_grad`` and return the tensor."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self):
+        """Whether no recorded operator made this tensor."""
+        return self._node is None
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    @property
+    def dtype(self):
+        return self.data.dtype
+
+    @property
+    def ndim(self):
+        return self.data.ndim
+
+    @property
+    def size(self):
+        """Number of values (as in NumPy, where PyTorch has ``numel()``)."""
+        return self.data.size
+
+    def __len__(self):
+        return len(self.data)
+
+    def __array__(self, dtype=None, copy=None):
+        if dtype is not None and np.dtype(dtype) != self.data.dtype:
+            if copy is False:
+                raise ValueError(f"a copy is needed to convert {self.data.dtype} to {dtype}")
+            return self.data.astype(dtype)
+        return self.data.copy() if copy else self.data
+
+    def numpy(self):
+        """The values: the ndarray itself, not a copy."""
+        return self.data
+
+    def item(self):
+        """The value of a one-element tensor as a Python number."""
+        return self.data.item()
+
+    def detach(self):
+        """A tensor of the same data that is not part of the graph."""
+        return Tensor(self.data)
+
+    def zero_grad(self):
+        """Forget the gradient."""
+        self.grad = None
+
+    def __repr__(self):
+        suffix = ", requires_grad=True" if self.requires_grad else ""
+        text = np.array2string(self.data, prefix="Tensor(", separator=", ")
+        return f"Tensor({text}, dtype={self.data.dtype}{suffix})"
+
+    def __bool__(self):
+        return bool(self.data)
+
+    def __float__(self):
+        return float(self.data)
+
+    def __int__(self):
+        return int(self.data)
+
+    def backward(self, grad=None, retain_graph=False):
+        """Add the gradients of this tensor to ``.grad`` of the leaves it was computed from.
+
+        Parameters
+        ----------
+        grad : array_like, optional
+            Gradient by this tensor, of its shape; 1 for a tensor of one element.
+        retain_graph : bool, default False
+            Keep the graph, for a second walk.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing was recorded, if the graph was freed by an earlier walk, or if `grad`
+            is missing for more than one element. No ``.grad`` has then changed.
+        ValueError
+            If `grad` has another shape.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                "backward() needs a tensor that was computed from one with requires_grad=True"
+            )
+        if grad is None:
+            if self.data.size != 1:
+                raise RuntimeError(
+                    f"grad must be given for a tensor of shape {self.shape}: only one element "
+                    "has the gradient 1 by default"
+                )
+            grad = np.ones_like(self.data)
+        else:
+            grad = np.asarray(grad)
+            if grad.shape != self.shape:
+                raise ValueError(f"grad must have shape {self.shape}, got {grad.shape}")
+            # private, so that no gradient handed to a leaf aliases the caller's array
+            grad = grad.astype(self.dtype)
+        for leaf, gradient in _walk(self, grad, retain_graph).values():
+            leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+
+
+def _walk(root, grad, retain_graph):
+    """{id: (leaf, gradient)}, from the latest operator back, each once."""
+    leaves = {}
+    waiting = {}  # node: gradient by its result
+    queue = []
+
+    def deliver(target, gradient):
+        if isinstance(target, _Node):
+            if target in waiting:
+                waiting[target] = waiting[target] + gradient
+            else:
+                waiting[target] = gradient
+                heapq.heappush(queue, target)
+        else:
+            _, before = leaves.get(id(target), (None, None))
+            gradient = gradient.astype(target.dtype, copy=False)
+            leaves[id(target)] = (target, gradient if before is None else before + gradient)
+
+    deliver(root if root._node is None else root._node, grad)
+    while queue:
+        node = heapq.heappop(queue)
+        grad = waiting.pop(node)
+        if node.backward is None:
+            raise RuntimeError(
+                "the graph was freed by an earlier backward(); pass retain_graph=True to that "
+                "one to walk it again"
+            )
+        targets, gradients = node.targets, node.backward(grad)
+        if not retain_graph:
+            node.backward = None
+            node.targets = ()
+        for target, gradient in zip(targets, gradients, strict=True):
+            if target is not None and gradient is not None:
+                # A leaf keeps its gradient, so it must own it.
+                if not isinstance(target, _Node) and np.may_share_memory(gradient, grad):
+                    gradient = gradient.copy("K")
+                deliver(target, gradient)
+    return leaves
+
+
+def apply(rule, *inputs, **options):
+    """Run a rule: ndarrays in, ndarray out; with any Tensor among them, a recorded Tensor out.
+
+    Where the rule returns an extra, the result is the pair of both.
+    """
+    if not any(isinstance(x, Tensor) for x in inputs):
+        result, _, *extra = rule((False,) * len(inputs), *inputs, **options)
+        return (result, *extra) if extra else result
+    recording = _mode.recording
+    needs = tuple(isinstance(x, Tensor) and recording and x.requires_grad for x in inputs)
+    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+    result, backward, *extra = rule(needs, *arrays, **options)
+    out = Tensor(result)
+    if any(needs):
+        targets = tuple(
+            (x if x._node is None else x._node) if need else None
+            for x, need in zip(inputs, needs, strict=True)
+        )
+        out._node = _Node(backward, targets)
+        out._requires_grad = True
+    return (out, *extra) if extra else out
+
+
+def assign(target, result):
+    """Let the operand of an in-place operator be the operator's result, and return it.
+
+    While recording, the old values stay where they are (backward functions may need them) and
+    the Tensor is given the new ones; otherwise memory is overwritten.
+    """
+    if not isinstance(target, Tensor):
+        target[...] = result
+        return target
+    if isinstance(result, Tensor) and result._node is not None:
+        if target._node is None and target.requires_grad:
+            raise RuntimeError("a leaf that requires a gradient cannot be changed in place")
+        target.data, target._node, target._requires_grad = result.data, result._node, True
+    else:
+        target.data[...] = np.asarray(result)
+    return target
+

@@ -1,0 +1,191 @@
+"""Batch normalisation."""
+
+import numpy as np
+
+from fastconv import _checks
+from fastconv._layout import channels_first, channels_last
+from fastconv._threads import threads_for
+from fastconv.autograd.engine import Tensor, apply
+from fastconv.functional._shared import block_rows
+from fastconv.kernels import norm as kernels
+
+__all__ = ["batch_norm"]
+
+
+def batch_norm(
+    input,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
+):
+    """Normalise every channel: y = (x - mean) / sqrt(var + eps) * weight + bias.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray of shape (N, C) or (N, C, *spatial)
+        float32 or float64, of any memory layout.
+    running_mean, running_var : ndarray or Tensor of shape (C,), or None
+        Used as mean and variance if not `training`; otherwise updated in place:
+        running += momentum * (batch - running), the variance with N - 1.
+    weight, bias : Tensor or ndarray of shape (C,), optional
+    training : bool, default False
+        Whether to take mean and variance (with N) from the batch.
+    momentum : float, default 0.1
+    eps : float, default 1e-5
+
+    Returns
+    -------
+    Tensor or ndarray of the input's shape
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, if not `training` without running statistics, or if `training`
+        with a single value per channel.
+    TypeError
+        For dtypes other than float32 or float64, or mixed ones.
+
+    Notes
+    -----
+    Statistics are summed in blocks whose means are combined in float64 [1]_; a large mean
+    costs no accuracy, and results do not depend on the number of threads.
+
+    References
+    ----------
+    .. [1] T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm
+       for Computing Sample Variances", 1979.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> F.batch_norm(x, None, None, training=True).round(3).ravel()
+    array([-1.225,  0.   ,  1.225])
+    """
+    eps, momentum = _checks.real("eps", eps), _checks.real("momentum", momentum)
+    if eps < 0:
+        raise ValueError(f"eps must not be negative, got {eps}")
+    if not training and (running_mean is None or running_var is None):
+        raise ValueError("running_mean and running_var must be given unless training=True")
+    running = [r.data if isinstance(r, Tensor) else r for r in (running_mean, running_var)]
+    return apply(
+        _batch_norm_rule,
+        input,
+        weight,
+        bias,
+        running=running,
+        training=bool(training),
+        momentum=momentum,
+        eps=eps,
+    )
+
+
+def _check(x, w, b, running):
+    if x.ndim < 2:
+        raise ValueError(f"input must have at least 2 axes (batch, channels), got shape {x.shape}")
+    channels = (x.shape[1],)
+    names = ("weight", "bias", "running_mean", "running_var")
+    for name, array in zip(names, (w, b, *running), strict=True):
+        if array is not None:
+            _checks.shape_is(name, np.asarray(array), channels, "one value per channel of input")
+            _checks.as_float_array(name, array)
+
+
+def _batch_norm_rule(needs, x, w, b, *, running, training, momentum, eps):
+    x, w, b = _checks.as_float_arrays(input=x, weight=w, bias=b)
+    _check(x, w, b, running)
+    shape, dtype = x.shape, x.dtype
+    if x.ndim > 5:  # any number of spatial axes, seen as one
+        x = x.reshape(*shape[:2], -1)
+    ndim = x.ndim
+    image = channels_last(x)
+    rows = image.reshape(-1, shape[1])
+    count = rows.shape[0]
+    if training:
+        if count == 1:
+            raise ValueError(
+                f"input must have more than one value per channel when training, got {shape}"
+            )
+        mean, var = moments(rows)
+        _update(running, (mean, var * count / max(count - 1, 1)), momentum if count else 0)
+    else:
+        mean, var = (np.asarray(r, np.float64) for r in running)
+    inverse = 1 / np.sqrt(var + eps)
+    gamma = 1.0 if w is None else w.astype(np.float64)
+    mean_, scale = mean.astype(dtype), (gamma * inverse).astype(dtype)
+    # mean is rounded to dtype, so the shift makes up for what that loses
+    shift = ((0.0 if b is None else b) + (mean_ - mean) * gamma * inverse).astype(dtype)
+    y = np.empty_like(rows)
+    threads = threads_for(rows.size)
+    if rows.size:
+        kernels.normalize(rows, mean_, scale, shift, y, threads)
+
+    def backward(g):
+        dy = channels_last(g.reshape(x.shape)).reshape(rows.shape)
+        total, product = backward_sums(rows, dy, mean_)
+        # sum dy (x - mean), from sums about the rounded mean
+        product = product + (mean_ - mean) * total
+        dx = None
+        if needs[0]:
+            # dx = scale (dy - mean(dy) - xhat mean(dy xhat)), xhat = (x - mean) inverse
+            full, slope = gamma * inverse, np.zeros(shape[1])
+            offset = np.zeros(shape[1])
+            if training and count:
+                slope = -full * inverse**2 * product / count
+                offset = -full * total / count + slope * (mean_ - mean)
+            dx = np.empty_like(rows)
+            if rows.size:
+                coefficients = (np.asarray(c, dtype) for c in (full, slope, offset))
+                kernels.backward_input(rows, dy, mean_, *coefficients, dx, threads)
+            dx = channels_first(dx.reshape(image.shape), ndim).reshape(shape)
+        return (
+            dx,
+            (product * inverse).astype(dtype) if needs[1] else None,
+            total.astype(dtype) if needs[2] else None,
+        )
+
+    return channels_first(y.reshape(image.shape), ndim).reshape(shape), backward
+
+
+def _update(running, batch, momentum):
+    """running += momentum (batch - running), in place."""
+    for old, new in zip(running, batch, strict=True):
+        if old is not None:
+            old += (momentum * (new - old)).astype(old.dtype)
+
+
+def moments(rows):
+    """Mean and variance (of N) of each column of a C-contiguous matrix, in float64.
+
+    The blocks' means m_b and squares M_b combine to mean = sum n_b m_b / n and
+    n var = sum M_b + sum n_b (m_b - mean)^2.
+    """
+    count, channels = rows.shape
+    if not rows.size:
+        return np.zeros(channels), np.zeros(channels)
+    block, blocks = block_rows(count, channels, rows.itemsize)
+    means, squares = np.empty((2, blocks, channels))
+    threads = threads_for(rows.size)
+    work = np.empty((threads, 2 * channels), rows.dtype)
+    kernels.moments(rows, means, squares, block, work, threads)
+    weights = np.full((blocks, 1), block)
+    weights[-1] = count - block * (blocks - 1)
+    mean = (weights * means).sum(axis=0) / count
+    return mean, (squares + weights * (means - mean) ** 2).sum(axis=0) / count
+
+
+def backward_sums(rows, dy, mean):
+    """(sum dy, sum dy (x - mean)) over the rows, in float64."""
+    count, channels = rows.shape
+    if not rows.size:
+        return np.zeros(channels), np.zeros(channels)
+    block, blocks = block_rows(count, channels, rows.itemsize)
+    sums, products = np.empty((2, blocks, channels))
+    threads = threads_for(rows.size)
+    work = np.empty((threads, 2 * channels), rows.dtype)
+    kernels.backward_sums(rows, dy, mean, sums, products, block, work, threads)
+    return sums.sum(axis=0), products.sum(axis=0)

@@ -1,0 +1,138 @@
+"""Padding: zeros, mirrors, edges and periodic boundaries."""
+
+import numpy as np
+
+from fastconv import _checks
+from fastconv.autograd.engine import apply
+
+__all__ = ["pad"]
+
+MODES = ("constant", "reflect", "replicate", "circular")
+
+
+def pad(input, pad, mode="constant", value=None):
+    """Pad an array along its last axes.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        float32 or float64.
+    pad : tuple of int
+        (before, after) of the last axis, then of the last but one, and so on, as in PyTorch.
+        Negative numbers crop, in mode "constant".
+    mode : {"constant", "reflect", "replicate", "circular"}
+        What stands outside: `value`; the mirror image about the edge pixel; the edge pixel;
+        the opposite side (periodic boundaries).
+    value : float, default 0
+        For mode "constant".
+
+    Returns
+    -------
+    Tensor or ndarray
+
+    Raises
+    ------
+    ValueError
+        For an unknown mode, an odd number of sizes, a mirror as wide as the axis, a period
+        wider than the axis, or a crop that leaves nothing below zero.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> x = np.array([[1.0, 2.0, 3.0]])
+    >>> F.pad(x, (2, 1), mode="circular")
+    array([[2., 3., 1., 2., 3., 1.]])
+    >>> F.pad(x, (2, 1), mode="reflect")
+    array([[3., 2., 1., 2., 3., 2.]])
+    """
+    _checks.one_of("mode", mode, MODES)
+    if value is not None and mode != "constant":
+        raise ValueError(f"value={value} goes with mode='constant' only, got mode={mode!r}")
+    if not hasattr(pad, "__len__") or isinstance(pad, str):
+        raise TypeError(f"pad must be a sequence of ints, got {pad!r}")
+    sizes = _checks.integers("pad", pad, len(pad)) if len(pad) else ()
+    ndim = np.ndim(input)
+    if len(sizes) % 2 or len(sizes) > 2 * ndim:
+        raise ValueError(
+            f"pad must hold (before, after) pairs for at most {ndim} axes, got {tuple(pad)}"
+        )
+    # per axis, the first axis first
+    pairs = [(0, 0)] * (ndim - len(sizes) // 2)
+    pairs += list(zip(sizes[::2], sizes[1::2], strict=True))[::-1]
+    fill = 0.0 if value is None else float(value)
+    return apply(_pad_rule, input, pairs=pairs, mode=mode, fill=fill)
+
+
+def _check(shape, pairs, mode):
+    for axis, (n, (before, after)) in enumerate(zip(shape, pairs, strict=True)):
+        where = f"axis {axis} of length {n}"
+        if mode == "constant":
+            if n + before + after < 0 or n + min(before, 0) + min(after, 0) < 0:
+                raise ValueError(f"pad {(before, after)} crops more than {where} has")
+        elif (before, after) != (0, 0):
+            limit = {"reflect": n - 1, "circular": n}.get(mode)
+            if min(before, after) < 0:
+                raise ValueError(f"pad {(before, after)} must not be negative with mode={mode!r}")
+            if n == 0 or (limit is not None and max(before, after) > limit):
+                raise ValueError(
+                    f"pad {(before, after)} is too wide for {where} with mode={mode!r}"
+                )
+
+
+def _sources(n, before, after, mode):
+    """For every place of a padded axis, the place of the input that it repeats."""
+    place = np.arange(-before, n + after)
+    if mode == "reflect":
+        return (n - 1) - np.abs((n - 1) - np.abs(place))
+    return np.clip(place, 0, n - 1) if mode == "replicate" else place % n
+
+
+def _pad_rule(needs, x, *, pairs, mode, fill):
+    x = _checks.as_float_array("input", x)
+    _check(x.shape, pairs, mode)
+    if mode == "constant":
+        return _pad_constant(x, pairs, fill)
+    axes = [
+        (axis, before, _sources(n, before, after, mode))
+        for axis, (n, (before, after)) in enumerate(zip(x.shape, pairs, strict=True))
+        if before or after
+    ]
+    shape = x.shape
+    y = x
+    for axis, _, sources in axes:
+        y = np.take(y, sources, axis=axis)
+
+    def backward(g):
+        for axis, before, sources in reversed(axes):
+            g = np.moveaxis(g, axis, 0)
+            n = shape[axis]
+            dx = g[before : before + n].copy("K")
+            # The border goes back to the places it repeats.
+            for place in (*range(before), *range(before + n, len(sources))):
+                dx[sources[place]] += g[place]
+            g = np.moveaxis(dx, 0, axis)
+        return (g.copy("K") if not axes else g,)
+
+    return (x.copy("K") if not axes else y), backward
+
+
+def _pad_constant(x, pairs, fill):
+    # the part of the input that stays, and where it goes
+    kept = tuple(
+        slice(max(-before, 0), n - max(-after, 0))
+        for n, (before, after) in zip(x.shape, pairs, strict=True)
+    )
+    target = tuple(
+        slice(max(before, 0), max(before, 0) + s.stop - s.start)
+        for s, (before, _) in zip(kept, pairs, strict=True)
+    )
+    shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pairs, strict=True))
+    y = np.full(shape, fill, x.dtype)
+    y[target] = x[kept]
+
+    def backward(g):
+        dx = np.zeros(x.shape, g.dtype)
+        dx[kept] = g[target]
+        return (dx,)
+
+    return y, backward

@@ -1,0 +1,25 @@
+from cython cimport floating
+
+
+cdef struct Frame:
+    # Where output pixel (i, j, k) reads and writes, per spatial axis:
+    # it reads input places i * step + offset[tap] and writes output place start + i * stride.
+    Py_ssize_t size[3]             # extent of the input
+    Py_ssize_t count[3]            # output pixels visited
+    Py_ssize_t step[3]
+    Py_ssize_t start[3]
+    Py_ssize_t stride[3]
+    Py_ssize_t extent[3]           # extent of the output
+    Py_ssize_t taps[3]
+    const Py_ssize_t* offset[3]
+    bint adjacent                  # taps along the last axis are neighbours
+    bint pointwise                 # pixel p reads input pixel p and nothing else
+    bint dense                     # pixel p writes output pixel p
+
+
+cdef Frame read_frame(const Py_ssize_t[::1] values) noexcept nogil
+
+cdef void gather(
+    const floating* x, const Frame* f, Py_ssize_t channels, Py_ssize_t c0, Py_ssize_t width,
+    Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t p0, Py_ssize_t p1, floating* cols,
+) noexcept nogil

@@ -1,0 +1,183 @@
+"""Statistics and normalisation per channel, on (pixels, channels).
+
+Notes
+-----
+Sums run over fixed blocks of rows, in ``floating`` over ``RUN`` rows and in double from
+there, and the caller adds the blocks in order: accurate, and the same for any number of
+threads. A block is small enough to be read a second time from cache.
+"""
+
+from cython cimport floating
+from cython.parallel cimport parallel, prange, threadid
+
+cdef enum:
+    RUN = 64
+
+
+def column_sums(
+    const floating[:, ::1] x,         # IN   (P, C)
+    double[:, ::1] sums,              # OUT  (blocks, C)
+    Py_ssize_t block,                 #      rows of a block
+    floating[:, ::1] work,            # TEMP (n_threads, C)
+    int n_threads,
+):
+    """sums[b] := the sum of the rows of block b."""
+    cdef Py_ssize_t b
+    with nogil, parallel(num_threads=n_threads):
+        for b in prange(sums.shape[0], schedule="static"):
+            _sum_rows(&x[b * block, 0], min(block, x.shape[0] - b * block), x.shape[1],
+                      &work[threadid(), 0], &sums[b, 0])
+
+
+cdef void _sum_rows(
+    const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* run, double* sums,
+) noexcept nogil:
+    cdef Py_ssize_t part, top, i, c
+    for c in range(channels):
+        sums[c] = 0
+    for part in range((rows + RUN - 1) // RUN):
+        top = part * RUN
+        for c in range(channels):
+            run[c] = 0
+        for i in range(min(RUN, rows - top)):
+            for c in range(channels):
+                run[c] += x[c]
+            x += channels
+        for c in range(channels):
+            sums[c] += run[c]
+
+
+def moments(
+    const floating[:, ::1] x,         # IN   (P, C)
+    double[:, ::1] means,             # OUT  (blocks, C)
+    double[:, ::1] squares,           # OUT  (blocks, C): sums of (x - mean of the block)^2
+    Py_ssize_t block,
+    floating[:, ::1] work,            # TEMP (n_threads, 2 C)
+    int n_threads,
+):
+    """Mean and sum of squared deviations of each block; the caller combines them."""
+    cdef Py_ssize_t b, rows
+    with nogil, parallel(num_threads=n_threads):
+        for b in prange(means.shape[0], schedule="static"):
+            rows = min(block, x.shape[0] - b * block)
+            _block_moments(&x[b * block, 0], rows, x.shape[1], &work[threadid(), 0],
+                           &means[b, 0], &squares[b, 0])
+
+
+cdef void _block_moments(
+    const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* work,
+    double* means, double* squares,
+) noexcept nogil:
+    cdef Py_ssize_t part, top, i, c
+    cdef floating* run = work
+    cdef floating* centre = work + channels
+    _sum_rows(x, rows, channels, run, means)
+    for c in range(channels):
+        means[c] /= rows
+        centre[c] = <floating> means[c]
+        squares[c] = 0
+    for part in range((rows + RUN - 1) // RUN):
+        top = part * RUN
+        for c in range(channels):
+            run[c] = 0
+        for i in range(top, min(top + RUN, rows)):
+            for c in range(channels):
+                run[c] += (x[i * channels + c] - centre[c]) * (x[i * channels + c] - centre[c])
+        for c in range(channels):
+            squares[c] += run[c]
+    # The centre is the mean rounded to floating: sum (x - m)^2 = sum (x - c)^2 - n (c - m)^2.
+    for c in range(channels):
+        squares[c] -= rows * (centre[c] - means[c]) ** 2
+
+
+def normalize(
+    const floating[:, ::1] x,         # IN   (P, C)
+    const floating[::1] mean,         # IN   (C)
+    const floating[::1] scale,        # IN   (C)
+    const floating[::1] shift,        # IN   (C)
+    floating[:, ::1] y,               # OUT  (P, C)
+    int n_threads,
+):
+    """y := (x - mean) * scale + shift."""
+    cdef Py_ssize_t i
+    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):
+        _normalize_row(&x[i, 0], &mean[0], &scale[0], &shift[0], &y[i, 0], x.shape[1])
+
+
+cdef inline void _normalize_row(
+    const floating* x, const floating* mean, const floating* scale, const floating* shift,
+    floating* y, Py_ssize_t channels,
+) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(channels):
+        y[c] = (x[c] - mean[c]) * scale[c] + shift[c]
+
+
+def backward_sums(
+    const floating[:, ::1] x,         # IN   (P, C)
+    const floating[:, ::1] dy,        # IN   (P, C)
+    const floating[::1] mean,         # IN   (C)
+    double[:, ::1] sums,              # OUT  (blocks, C): sums of dy
+    double[:, ::1] products,          # OUT  (blocks, C): sums of dy (x - mean)
+    Py_ssize_t block,
+    floating[:, ::1] work,            # TEMP (n_threads, 2 C)
+    int n_threads,
+):
+    """The two sums over rows that the gradients of a normalisation need."""
+    cdef Py_ssize_t b
+    with nogil, parallel(num_threads=n_threads):
+        for b in prange(sums.shape[0], schedule="static"):
+            _block_backward_sums(
+                &x[b * block, 0], &dy[b * block, 0], &mean[0],
+                min(block, x.shape[0] - b * block), x.shape[1], &work[threadid(), 0],
+                &sums[b, 0], &products[b, 0])
+
+
+cdef void _block_backward_sums(
+    const floating* x, const floating* dy, const floating* mean, Py_ssize_t rows,
+    Py_ssize_t channels, floating* work, double* sums, double* products,
+) noexcept nogil:
+    cdef Py_ssize_t part, top, i, c
+    cdef floating* run = work
+    cdef floating* run_product = work + channels
+    for c in range(channels):
+        sums[c] = products[c] = 0
+    for part in range((rows + RUN - 1) // RUN):
+        top = part * RUN
+        for c in range(channels):
+            run[c] = run_product[c] = 0
+        for i in range(min(RUN, rows - top)):
+            for c in range(channels):
+                run[c] += dy[c]
+                run_product[c] += dy[c] * (x[c] - mean[c])
+            x += channels
+            dy += channels
+        for c in range(channels):
+            sums[c] += run[c]
+            products[c] += run_product[c]
+
+
+def backward_input(
+    const floating[:, ::1] x,         # IN   (P, C)
+    const floating[:, ::1] dy,        # IN   (P, C)
+    const floating[::1] mean,         # IN   (C)
+    const floating[::1] scale,        # IN   (C)
+    const floating[::1] slope,        # IN   (C)
+    const floating[::1] shift,        # IN   (C)
+    floating[:, ::1] dx,              # OUT  (P, C)
+    int n_threads,
+):
+    """dx := scale * dy + slope * (x - mean) + shift."""
+    cdef Py_ssize_t i
+    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):
+        _backward_row(&x[i, 0], &dy[i, 0], &mean[0], &scale[0], &slope[0], &shift[0], &dx[i, 0],
+                      x.shape[1])
+
+
+cdef inline void _backward_row(
+    const floating* x, const floating* dy, const floating* mean, const floating* scale,
+    const floating* slope, const floating* shift, floating* dx, Py_ssize_t channels,
+) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(channels):
+        dx[c] = scale[c] * dy[c] + slope[c] * (x[c] - mean[c]) + shift[c]
