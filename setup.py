@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 HERE = Path(__file__).parent
-KERNELS = ["_blas", "activation", "conv", "im2col", "layout", "norm", "pool"]
+KERNELS = ["_blas", "_build", "activation", "conv", "im2col", "layout", "norm", "pool"]
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"
 DIRECTIVES = {
     "language_level": 3,
@@ -92,7 +92,11 @@ write_blas_int()
 setup(
     ext_modules=cythonize(
         [
-            Extension(f"fastconv.kernels.{name}", [f"fastconv/kernels/{name}.pyx"])
+            Extension(
+                f"fastconv.kernels.{name}",
+                [f"fastconv/kernels/{name}.pyx"],
+                define_macros=[("FASTCONV_BOUNDS", str(int(CHECK_BOUNDS)))],
+            )
             for name in KERNELS
         ],
         build_dir="build/cython",

@@ -1,5 +1,9 @@
 """Convolutional networks for people who have NumPy, SciPy and a CPU."""
 
+from importlib.metadata import version as _version
+
+from fastconv import data, functional, models, nn, optim
+from fastconv._config import show_config
 from fastconv._threads import get_num_threads, set_num_threads
 from fastconv.autograd import (
     GradcheckError,
@@ -16,25 +20,40 @@ from fastconv.autograd import (
     stack,
 )
 from fastconv.functional import col2im, im2col
+from fastconv.io import load, load_metadata, save
+from fastconv.models import load_model
 from fastconv.random import default_generator, manual_seed
+
+__version__ = _version("fastconv")
 
 __all__ = [
     "GradcheckError",
     "Tensor",
+    "__version__",
     "cat",
     "col2im",
     "concatenate",
+    "data",
     "default_generator",
     "exp",
+    "functional",
     "get_num_threads",
     "gradcheck",
     "im2col",
     "is_grad_enabled",
+    "load",
+    "load_metadata",
+    "load_model",
     "log",
     "manual_seed",
     "matmul",
+    "models",
+    "nn",
     "no_grad",
+    "optim",
+    "save",
     "set_num_threads",
+    "show_config",
     "sqrt",
     "stack",
 ]

@@ -24,9 +24,7 @@ def channels_last(x):
     if x.flags.c_contiguous and x.size:
         out = np.empty(shape, x.dtype)
         places = math.prod(spatial)
-        layout.transpose(
-            x.reshape(n, c, places), out.reshape(n, places, c), threads_for(x.size)
-        )
+        layout.transpose(x.reshape(n, c, places), out.reshape(n, places, c), threads_for(x.size))
         return out
     return np.ascontiguousarray(moved).reshape(shape)
 

@@ -11,6 +11,8 @@ import threading
 import warnings
 from pathlib import Path
 
+from fastconv.kernels import _build
+
 __all__ = ["get_num_threads", "set_num_threads"]
 
 # A parallel region costs about 10 us: below this many elementary operations one thread wins.
@@ -136,7 +138,7 @@ def set_num_threads(n):
 
 def threads_for(work):
     """Threads for a region of about `work` elementary operations."""
-    if work < GRAIN:
+    if work < GRAIN or not _build.OPENMP:
         return 1
     n = get_num_threads()
     if n > 1:
@@ -174,9 +176,10 @@ class _SingleThreadedBlas:
     @property
     def available(self):
         """Whether the library's thread count can be controlled."""
-        return self._find()[0] is not None
+        return self.controls_found()[0] is not None
 
-    def _find(self):
+    def controls_found(self):
+        """(setter, getter), or (None, None)."""
         # Looked up at the first use: loading libraries during import can dead-lock with
         # other threads that import.
         if self.controls is None:
@@ -184,7 +187,7 @@ class _SingleThreadedBlas:
         return self.controls
 
     def __enter__(self):
-        setter, getter = self._find()
+        setter, getter = self.controls_found()
         with self.lock:
             if self.depth == 0 and setter is not None:
                 self.saved = getter()
@@ -221,6 +224,16 @@ def _find_blas_controls():
 
 
 single_threaded_blas = _SingleThreadedBlas()
+
+
+def describe_blas():
+    """One line for bug reports: SciPy's BLAS and what controls its threads."""
+    import scipy
+
+    blas = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    setter, getter = single_threaded_blas.controls_found()
+    control = "threads not controllable" if setter is None else f"{getter()} threads outside"
+    return f"{blas.get('name')} {blas.get('version')} ({control})"
 
 
 def blas_threads_for(work):

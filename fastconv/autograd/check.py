@@ -55,9 +55,7 @@ def gradcheck(fn, inputs, eps=1e-6, atol=1e-5, rtol=1e-3, seed=0):
     True
     """
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    checked = [
-        (i, x) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad
-    ]
+    checked = [(i, x) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     if not checked:
         raise ValueError("inputs must hold at least one Tensor with requires_grad=True")
     for i, x in checked:

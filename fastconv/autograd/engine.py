@@ -324,4 +324,3 @@ def assign(target, result):
     else:
         target.data[...] = np.asarray(result)
     return target
-

@@ -169,16 +169,13 @@ def _conv_rule(needs, x, w, b, *, n, stride, padding, dilation, groups):
 
 def weight_rows(w, groups):
     """(K, C, *kernel) as (G, K / G, taps * C), a view if its memory is channels-last."""
-    outputs, width = w.shape[:2]
-    return channels_last(w).reshape(groups, outputs // groups, -1)
+    return channels_last(w).reshape(groups, w.shape[0] // groups, -1)
 
 
 def weight_axes(rows, shape):
     """The logical view of `weight_rows`, of the given shape."""
     outputs, width, *kernel = shape
-    return channels_first(
-        rows.reshape(outputs, *_geometry.three(kernel, 1), width), len(shape)
-    )
+    return channels_first(rows.reshape(outputs, *_geometry.three(kernel, 1), width), len(shape))
 
 
 def forward(x, rows, bias, geometry):
@@ -219,9 +216,7 @@ def gradient_by_weight(x, dy, shape, geometry):
     dw = np.empty((parts, *shape), x.dtype)
     work = np.empty((threads, strip * band * depth // rows), x.dtype)
     with single_threaded_blas:
-        failed = kernels.correlate_weight(
-            x, dy, dw, frame.packed, strip, span, band, work, threads
-        )
+        failed = kernels.correlate_weight(x, dy, dw, frame.packed, strip, span, band, work, threads)
     check_blas(failed)
     return dw[0] if parts == 1 else dw.sum(axis=0)
 

@@ -111,9 +111,7 @@ def mse_loss(input, target, reduction="mean"):
     return _reduce(apply(_squared_difference, input, target), reduction)
 
 
-def binary_cross_entropy_with_logits(
-    input, target, weight=None, reduction="mean", pos_weight=None
-):
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
     """Cross-entropy of independent yes/no decisions, from logits.
 
     Parameters

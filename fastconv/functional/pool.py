@@ -92,9 +92,7 @@ def max_pool3d(
     return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-def avg_pool1d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
-):
+def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
     """Mean of each window along one axis; see :func:`avg_pool2d`.
 
     Examples
@@ -317,9 +315,7 @@ def _lp_pool(n, input, norm_type, kernel_size, stride, ceil_mode):
     power = _checks.real("norm_type", norm_type)
     if power <= 0:
         raise ValueError(f"norm_type must be positive, got {norm_type}")
-    return apply(
-        _lp_rule, input, n=n, options=(kernel_size, stride, 0, 1, ceil_mode), power=power
-    )
+    return apply(_lp_rule, input, n=n, options=(kernel_size, stride, 0, 1, ceil_mode), power=power)
 
 
 def _image(x, n):
@@ -414,9 +410,7 @@ def _sums(image, windows, power):
     n, *_, c = image.shape
     y = np.empty((n, *_geometry.three(windows.output, 1), c), image.dtype)
     if y.size:
-        kernels.sum_pool(
-            image, y, windows.windows, windows.divisor, power, threads_for(image.size)
-        )
+        kernels.sum_pool(image, y, windows.windows, windows.divisor, power, threads_for(image.size))
     return y
 
 

@@ -1,0 +1,223 @@
+"""The ``fastconv`` command: train, predict, info."""
+
+import argparse
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fastconv import data, io, models
+from fastconv._config import show_config
+from fastconv._threads import set_num_threads
+from fastconv.training import Classifier, Options, Trainer, checkpoint_path
+
+__all__ = ["main"]
+
+
+def main(argv=None):
+    """Run the command line; return its exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
+        print(f"fastconv: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="fastconv", description="Convolutional networks on the CPU."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_predict(commands)
+    info = commands.add_parser("info", help="print what was built and detected")
+    info.set_defaults(run=lambda arguments: show_config())
+    return parser
+
+
+def _add_train(commands):
+    default = Options()
+    train = commands.add_parser(
+        "train",
+        help="train a classifier of images",
+        description="Train a classifier of images, save it, and draw its learning curves. "
+        "A checkpoint is written after every epoch; Ctrl-C keeps the last one.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    train.set_defaults(run=_train)
+    add = train.add_argument
+    add(
+        "data",
+        nargs="?",
+        default="digits",
+        help="'digits' (scikit-learn's), a folder of MNIST-style IDX files, an .npz file, or a "
+        "folder with a sub-folder of images for each class",
+    )
+    add("-o", "--output", default="model.npz", type=Path, help=".npz or .safetensors")
+    add("--plot", type=Path, help="a PNG of the learning curves")
+    add("--resume", action="store_true", help="go on from the checkpoint beside --output")
+    add("--model", choices=sorted(models.ARCHITECTURES), default="resnet")
+    add("--widths", type=_ints, default=None, help="channels of the stages, as 16,32,64")
+    add("--blocks", type=int, default=None, help="residual blocks of each stage")
+    add("--holdout", type=float, default=0.2, help="share of the images held out for testing")
+    add("--size", type=_ints, default=None, help="resize images of a folder to HEIGHT,WIDTH")
+    add("--epochs", type=int, default=default.epochs)
+    add("--batch-size", type=int, default=default.batch_size)
+    add("--lr", type=float, default=default.lr, help="largest learning rate of the cycle")
+    add("--momentum", type=float, default=default.momentum)
+    add("--weight-decay", type=float, default=default.weight_decay)
+    add("--label-smoothing", type=float, default=default.label_smoothing)
+    add("--shift", type=int, default=default.shift, help="augmentation: pixels of random shift")
+    add("--flip", action="store_true", help="augmentation: random mirror images")
+    add("--seed", type=int, default=default.seed)
+    add("--threads", type=int, default=None, help="default: the CPUs that may be used")
+
+
+def _ints(text):
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers") from None
+
+
+def _add_predict(commands):
+    predict = commands.add_parser("predict", help="classify images with a trained model")
+    predict.set_defaults(run=_predict)
+    predict.add_argument("model", type=Path, help="a file that 'fastconv train' wrote")
+    predict.add_argument(
+        "input", nargs="+", help="image files, or anything that 'fastconv train' reads"
+    )
+    predict.add_argument("--top", type=int, default=3, help="classes shown for an image")
+    predict.add_argument("--limit", type=int, default=None, help="images shown of each input")
+    predict.add_argument("--threads", type=int, default=None)
+
+
+def _train(arguments):
+    if arguments.threads is not None:
+        set_num_threads(arguments.threads)
+    if arguments.plot is not None:
+        _figure()  # a missing matplotlib is told now, not after the training
+    io._path_and_format(arguments.output)
+    options = Options(**{name: getattr(arguments, name) for name in Options.__dataclass_fields__})
+    sizes = {"widths": arguments.widths, "blocks": arguments.blocks}
+    sizes = {name: value for name, value in sizes.items() if value is not None}
+    train, test = data.load_train_test(
+        arguments.data, holdout=arguments.holdout, seed=options.seed, size=arguments.size
+    )
+    trainer = Trainer.start(train, test, options, arguments.model, sizes)
+    checkpoint = checkpoint_path(arguments.output)
+    if arguments.resume:
+        trainer.load_checkpoint(checkpoint)
+        print(f"resuming from {checkpoint} after epoch {trainer.epoch}")
+    parameters = sum(p.size for p in trainer.classifier.model.parameters())
+    print(
+        f"{len(train)} training and {len(test)} test images of shape {train.x.shape[1:]}, "
+        f"{len(train.classes)} classes; {arguments.model} with {parameters} parameters"
+    )
+    started = time.perf_counter()
+    try:
+        _run(trainer, checkpoint)
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted after epoch {trainer.epoch} of {options.epochs}; "
+            f"{checkpoint} is kept, go on with --resume",
+            file=sys.stderr,
+        )
+        return 130
+    trainer.classifier.save(arguments.output)
+    checkpoint.unlink(missing_ok=True)
+    tested = trainer.history["test_accuracy"][-1]
+    print(
+        f"held-out accuracy {tested:.2%} ({round((1 - tested) * len(test))} of {len(test)} wrong) "
+        f"in {time.perf_counter() - started:.0f} s; wrote {arguments.output}"
+    )
+    if arguments.plot is not None:
+        _plot(trainer.history, arguments.plot)
+        print(f"learning curves in {arguments.plot}")
+    return 0
+
+
+def _run(trainer, checkpoint):
+    """The remaining epochs, with a progress bar and a checkpoint after each."""
+    epochs, steps = trainer.options.epochs, len(trainer.batches)
+    trainer.save_checkpoint(checkpoint)
+    with _progress(epochs * steps, trainer.epoch * steps) as bar:
+
+        def on_step(loss, accuracy):
+            bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.2%}", refresh=False)
+            bar.update()
+
+        while trainer.epoch < epochs:
+            bar.set_description(f"epoch {trainer.epoch + 1}/{epochs}", refresh=False)
+            trainer.run_epoch(on_step)
+            trainer.save_checkpoint(checkpoint)
+            last = {name: values[-1] for name, values in trainer.history.items()}
+            bar.write(
+                f"epoch {trainer.epoch}/{epochs}: loss {last['loss']:.4f}, accuracy "
+                f"{last['train_accuracy']:.2%} in training, {last['test_accuracy']:.2%} held out"
+            )
+
+
+def _progress(total, done):
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise ImportError('the progress bar needs tqdm: pip install "fastconv[train]"') from None
+    return tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
+
+
+def _figure():
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('--plot needs matplotlib: pip install "fastconv[plot]"') from None
+    return Figure(figsize=(9, 3.6), layout="constrained")
+
+
+def _plot(history, path):
+    """Loss, and error rates on a logarithmic scale, over the epochs."""
+    figure = _figure()
+    left, right = figure.subplots(1, 2)
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    left.plot(epochs, history["loss"], marker=".", label="training")
+    left.set(xlabel="epoch", ylabel="loss", yscale="log", title="Loss")
+    for name, label in (("train_accuracy", "training"), ("test_accuracy", "held out")):
+        right.plot(epochs, 100 * np.asarray(history[name]), marker=".", label=label)
+    final = 100 * history["test_accuracy"][-1]
+    right.set(xlabel="epoch", ylabel="accuracy (%)", title=f"Accuracy: {final:.2f} % held out")
+    right.set_ylim(max(0, min(90, *right.get_ylim())), 100.2)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(path, dpi=120)
+
+
+def _predict(arguments):
+    if arguments.threads is not None:
+        set_num_threads(arguments.threads)
+    classifier = Classifier.load(arguments.model)
+    top = min(max(1, arguments.top), len(classifier.classes))
+    for source in arguments.input:
+        names, pixels = _images(source, classifier)
+        probabilities = classifier.probabilities(pixels[: arguments.limit])
+        for name, p in zip(names, probabilities, strict=False):
+            best = np.argsort(-p, kind="stable")[:top]
+            listed = ", ".join(f"{classifier.classes[i]} {p[i]:.1%}" for i in best)
+            print(f"{name}: {listed}")
+
+
+def _images(source, classifier):
+    """(names, pixels) of an image file, or of all images of a dataset."""
+    path = Path(source)
+    if path.suffix.lower() in data.IMAGE_SUFFIXES:
+        size = tuple(classifier.size)
+        return [source], data.read_image(path, channels=classifier.channels, size=size)[None]
+    with contextlib.suppress(ValueError):
+        pixels = data.load(source, split="test").x
+        return [f"{source}[{i}]" for i in range(len(pixels))], pixels
+    pixels = data.load(source).x
+    return [f"{source}[{i}]" for i in range(len(pixels))], pixels

@@ -1,0 +1,134 @@
+"""Modules made of modules."""
+
+from collections.abc import Mapping
+
+from fastconv.nn.module import Module
+
+__all__ = ["Identity", "ModuleList", "Residual", "Sequential"]
+
+
+class Identity(Module):
+    """Returns its input."""
+
+    def forward(self, input):
+        return input
+
+
+class _Numbered(Module):
+    """Sub-modules in order, named 0, 1, 2, ... or by a mapping's keys."""
+
+    def __len__(self):
+        return len(self._modules)
+
+    def __iter__(self):
+        return iter(self._modules.values())
+
+    def __getitem__(self, index):
+        modules = list(self._modules.items())
+        if isinstance(index, slice):
+            return type(self)._of(modules[index])
+        return modules[index][1]
+
+    def append(self, module):
+        """Add a module at the end; return this one."""
+        self.add_module(str(len(self)), module)
+        return self
+
+
+class Sequential(_Numbered):
+    """Modules applied one after the other.
+
+    Parameters
+    ----------
+    *modules : Module
+        Or one mapping of names to modules.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
+    >>> net(np.zeros((1, 1, 10, 10), np.float32)).shape
+    (1, 4, 4, 4)
+    """
+
+    def __init__(self, *modules):
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            named = modules[0].items()
+        else:
+            named = ((str(i), module) for i, module in enumerate(modules))
+        for name, module in named:
+            self.add_module(name, module)
+
+    @classmethod
+    def _of(cls, named):
+        return cls(dict(named))
+
+    def forward(self, input):
+        for module in self:
+            input = module(input)
+        return input
+
+
+class ModuleList(_Numbered):
+    """A list of modules whose parameters are counted; how they are applied is yours.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+    """
+
+    def __init__(self, modules=()):
+        super().__init__()
+        for module in modules:
+            self.append(module)
+
+    @classmethod
+    def _of(cls, named):
+        return cls(module for _, module in named)
+
+
+class Residual(Module):
+    """main(x) + shortcut(x): the bypass connection [1]_.
+
+    Parameters
+    ----------
+    main : Module
+    shortcut : Module, optional
+        By default the input itself.
+
+    Raises
+    ------
+    ValueError
+        If, when it is called, the two have different shapes.
+
+    References
+    ----------
+    .. [1] K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition",
+       CVPR 2016, section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> block = nn.Residual(nn.Conv1d(4, 4, 3, padding="same"))
+    >>> block(np.zeros((1, 4, 50), np.float32)).shape
+    (1, 4, 50)
+    """
+
+    def __init__(self, main, shortcut=None):
+        super().__init__()
+        self.add_module("main", main)
+        if shortcut is not None:
+            self.add_module("shortcut", shortcut)
+
+    def forward(self, input):
+        main = self.main(input)
+        bypass = self.shortcut(input) if "shortcut" in self._modules else input
+        if main.shape != bypass.shape:
+            raise ValueError(
+                f"main gives shape {main.shape}, the shortcut {bypass.shape}; they must be equal "
+                "to be added"
+            )
+        return main + bypass

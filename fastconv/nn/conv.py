@@ -1,0 +1,209 @@
+"""Convolution layers, and the layers of im2col."""
+
+import math
+
+import numpy as np
+
+import fastconv.functional as F
+from fastconv import _checks, _geometry
+from fastconv._layout import channels_first
+from fastconv.nn import init
+from fastconv.nn.module import Module, Parameter
+
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "Fold", "Unfold"]
+
+PADDING_MODES = {
+    "zeros": "constant",
+    "reflect": "reflect",
+    "replicate": "replicate",
+    "circular": "circular",
+}
+
+
+def default_weights(module, shape, fan_in, bias, dtype, generator):
+    """PyTorch's default: weight and bias uniform within 1 / sqrt(fan in).
+
+    A kernel's memory is channels-last, the form in which convolution reads it.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.type not in _checks.FLOATS:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype}")
+    outputs, width, *kernel = shape
+    if kernel:
+        memory = np.empty((outputs, *_geometry.three(kernel, 1), width), dtype)
+        weight = channels_first(memory, len(shape))
+    else:
+        weight = np.empty(shape, dtype)
+    module.weight = Parameter(weight)
+    module.register_parameter("bias", Parameter(np.empty(outputs, dtype)) if bias else None)
+    bound = 1 / math.sqrt(fan_in)
+    init.uniform_(module.weight, -bound, bound, generator)
+    if bias:
+        init.uniform_(module.bias, -bound, bound, generator)
+
+
+class _Conv(Module):
+    n = None
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        *,
+        dtype=np.float32,
+        generator=None,
+    ):
+        super().__init__()
+        n = self.n
+        self.in_channels = _checks.integer("in_channels", in_channels, minimum=1)
+        self.out_channels = _checks.integer("out_channels", out_channels, minimum=1)
+        self.groups = _checks.integer("groups", groups, minimum=1)
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels % groups:
+                raise ValueError(f"groups must divide {name}={channels}, got groups={groups}")
+        self.kernel_size = _checks.integers("kernel_size", kernel_size, n, minimum=1)
+        self.stride = _checks.integers("stride", stride, n, minimum=1)
+        self.dilation = _checks.integers("dilation", dilation, n, minimum=1)
+        self.padding_mode = _checks.one_of("padding_mode", padding_mode, tuple(PADDING_MODES))
+        self.padding = padding
+        # checked here, and known in pairs for F.pad
+        self._pairs = _geometry.padding_pairs(
+            padding, n, self.kernel_size, self.stride, self.dilation
+        )
+        width = in_channels // groups
+        fan_in = width * math.prod(self.kernel_size)
+        shape = (out_channels, width, *self.kernel_size)
+        default_weights(self, shape, fan_in, bias, dtype, generator)
+
+    def forward(self, input):
+        padding = self._pairs
+        if self.padding_mode != "zeros":
+            around = [side for pair in reversed(padding) for side in pair]
+            input = F.pad(input, around, PADDING_MODES[self.padding_mode])
+            padding = 0
+        conv = (F.conv1d, F.conv2d, F.conv3d)[self.n - 1]
+        return conv(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def extra_repr(self):
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        for name, default in (("stride", (1,) * self.n), ("dilation", (1,) * self.n)):
+            if getattr(self, name) != default:
+                text += f", {name}={getattr(self, name)}"
+        if any(map(any, self._pairs)):
+            text += f", padding={self.padding!r}"
+        if self.groups != 1:
+            text += f", groups={self.groups}"
+        if self.bias is None:
+            text += ", bias=False"
+        if self.padding_mode != "zeros":
+            text += f", padding_mode={self.padding_mode!r}"
+        return text
+
+
+class Conv1d(_Conv):
+    """Convolution of signals (N, C, L); see :class:`Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.Conv1d(7, 2, 3, padding=1)(np.zeros((1, 7, 100), np.float32)).shape
+    (1, 2, 100)
+    """
+
+    n = 1
+
+
+class Conv2d(_Conv):
+    """Convolution of images (N, C, H, W), with trained kernels.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size : int or tuple of int
+    stride, dilation : int or tuple of int, default 1
+    padding : int, tuple of int, tuple of pairs, "same" or "valid", default 0
+    groups : int, default 1
+    bias : bool, default True
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What stands outside the image.
+    dtype : float32 or float64
+    generator : numpy.random.Generator, optional
+        Of the initial weights; by default the one :func:`fastconv.manual_seed` seeds.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_channels, in_channels / groups, kH, kW)
+    bias : Parameter of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError, TypeError
+        For options that do not fit together.
+
+    Notes
+    -----
+    A kernel does not depend on the size of the image: one layer takes images of any size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> layer = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    >>> layer(np.zeros((1, 3, 32, 48), np.float32)).shape
+    (1, 8, 16, 24)
+    """
+
+    n = 2
+
+
+class Conv3d(_Conv):
+    """Convolution of volumes (N, C, D, H, W); see :class:`Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.Conv3d(1, 4, 3, padding="same")(np.zeros((1, 1, 5, 6, 7), np.float32)).shape
+    (1, 4, 5, 6, 7)
+    """
+
+    n = 3
+
+
+class Unfold(Module):
+    """:func:`fastconv.functional.unfold` as a layer."""
+
+    def __init__(self, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
+        self.options = (kernel_size, dilation, padding, stride)
+
+    def forward(self, input):
+        return F.unfold(input, *self.options)
+
+    def extra_repr(self):
+        return "kernel_size={}, dilation={}, padding={}, stride={}".format(*self.options)
+
+
+class Fold(Module):
+    """:func:`fastconv.functional.fold` as a layer."""
+
+    def __init__(self, output_size, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
+        self.output_size = output_size
+        self.options = (kernel_size, dilation, padding, stride)
+
+    def forward(self, input):
+        return F.fold(input, self.output_size, *self.options)
+
+    def extra_repr(self):
+        return "output_size={}, kernel_size={}, dilation={}, padding={}, stride={}".format(
+            self.output_size, *self.options
+        )

@@ -1,0 +1,295 @@
+"""``Module`` and ``Parameter``: what every layer and network is made of."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv.autograd import Tensor
+
+__all__ = ["IncompatibleKeys", "Module", "Parameter"]
+
+
+class Parameter(Tensor):
+    """A Tensor that a :class:`Module` counts among its parameters when it is assigned.
+
+    Parameters
+    ----------
+    data : array_like
+        float32 or float64.
+    requires_grad : bool, default True
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.Parameter(np.zeros(3)).requires_grad
+    True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data, requires_grad=True):
+        super().__init__(data, requires_grad)
+
+
+class IncompatibleKeys(NamedTuple):
+    """Names by which a state dict and a module differ."""
+
+    missing_keys: list
+    unexpected_keys: list
+
+
+class Module:
+    """Base of all layers and networks: subclass it, and write ``forward``.
+
+    Parameters, sub-modules and buffers (arrays that are saved but not trained) are found by
+    their attribute names, which are PyTorch's, so that weights move over. A module takes
+    ndarrays or Tensors and returns Tensors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.conv = nn.Conv2d(1, 4, 3, padding="same")
+    ...     def forward(self, x):
+    ...         return self.conv(x) + x
+    >>> Net()(np.zeros((2, 1, 8, 9), np.float32)).shape
+    (2, 4, 8, 9)
+    """
+
+    def __init__(self):
+        # object.__setattr__'s way round, for our __setattr__ looks into these
+        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, training=True)
+
+    def __setattr__(self, name, value):
+        if "_parameters" not in self.__dict__:
+            raise AttributeError(
+                f"{type(self).__name__}: call super().__init__() before setting {name}"
+            )
+        tables = (self._parameters, self._buffers, self._modules)
+        home = next((table for table in tables if name in table), None)
+        kind = self._table_of(value)
+        if kind is None and home is not None:
+            if value is not None and home is not self._buffers:
+                raise TypeError(
+                    f"{name} holds a parameter or module and cannot be set to "
+                    f"{type(value).__name__}; delete it first"
+                )
+            home[name] = value
+        elif kind is None:
+            object.__setattr__(self, name, value)
+        else:
+            for table in (*tables, self.__dict__):
+                table.pop(name, None)
+            kind[name] = value
+
+    def _table_of(self, value):
+        if isinstance(value, Parameter):
+            return self._parameters
+        return self._modules if isinstance(value, Module) else None
+
+    def __getattr__(self, name):
+        for table in ("_parameters", "_buffers", "_modules"):
+            if name in self.__dict__.get(table, ()):
+                return self.__dict__[table][name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name):
+        for table in (self._parameters, self._buffers, self._modules):
+            if name in table:
+                del table[name]
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self):
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+
+    def register_buffer(self, name, array):
+        """Add an array (or None) that is saved with the module but not trained."""
+        self._buffers[name] = array
+
+    def register_parameter(self, name, parameter):
+        """Add a :class:`Parameter`, or None for one that is left out."""
+        self._parameters[name] = parameter
+
+    def add_module(self, name, module):
+        """Add a sub-module by name."""
+        if not isinstance(module, Module):
+            raise TypeError(f"module {name!r} must be a Module, got {type(module).__name__}")
+        self._modules[name] = module
+
+    def forward(self, *inputs, **options):
+        """What the module computes; subclasses write it."""
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+    def __call__(self, *inputs, **options):
+        inputs = [Tensor(x) if isinstance(x, np.ndarray) else x for x in inputs]
+        return self.forward(*inputs, **options)
+
+    def children(self):
+        """The direct sub-modules."""
+        yield from (m for m in self._modules.values() if m is not None)
+
+    def named_modules(self, prefix=""):
+        """(dotted name, module) of this module and all below it, each once."""
+        seen = set()
+        stack = [(prefix, self)]
+        while stack:
+            name, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield name, module
+            below = [(k, m) for k, m in module._modules.items() if m is not None]
+            stack += [(f"{name}.{k}" if name else k, m) for k, m in reversed(below)]
+
+    def modules(self):
+        """This module and all below it."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_parameters(self):
+        """(dotted name, parameter) of all parameters, each once."""
+        seen = set()
+        for prefix, module in self.named_modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield (f"{prefix}.{name}" if prefix else name), parameter
+
+    def parameters(self):
+        """All parameters, each once, for an optimiser."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_buffers(self):
+        """(dotted name, array) of all buffers."""
+        for prefix, module in self.named_modules():
+            for name, array in module._buffers.items():
+                if array is not None:
+                    yield (f"{prefix}.{name}" if prefix else name), array
+
+    def train(self, mode=True):
+        """Set training mode (dropout, batch statistics) here and below; return the module."""
+        for module in self.modules():
+            module.__dict__["training"] = bool(mode)
+        return self
+
+    def eval(self):
+        """Set evaluation mode here and below; return the module."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad=True):
+        """Freeze or unfreeze all parameters; return the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self):
+        """Forget all gradients."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def apply(self, fn):
+        """Call ``fn(module)`` for this module and all below it; return the module."""
+        for module in self.modules():
+            fn(module)
+        return self
+
+    def astype(self, dtype):
+        """Convert parameters and floating buffers to float32 or float64; return the module."""
+        dtype = np.dtype(dtype)
+        if dtype.type not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {dtype}")
+        for module in self.modules():
+            for parameter in module._parameters.values():
+                if parameter is not None:
+                    parameter.data = parameter.data.astype(dtype)
+                    parameter.grad = None
+            for name, array in module._buffers.items():
+                if array is not None and array.dtype.kind == "f":
+                    module._buffers[name] = array.astype(dtype)
+        return self
+
+    def float(self):
+        """Convert to float32; return the module."""
+        return self.astype(np.float32)
+
+    def double(self):
+        """Convert to float64; return the module."""
+        return self.astype(np.float64)
+
+    def state_dict(self):
+        """{dotted name: ndarray} of all parameters and buffers, under PyTorch's names.
+
+        The arrays are the live ones, not copies.
+        """
+        state = {}
+        for prefix, module in self.named_modules():
+            dot = f"{prefix}." if prefix else ""
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    state[dot + name] = parameter.data
+            for name, array in module._buffers.items():
+                if array is not None:
+                    state[dot + name] = array
+        return state
+
+    def load_state_dict(self, state_dict, strict=True):
+        """Copy arrays into the parameters and buffers of the same names.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+        strict : bool, default True
+            Whether missing and unexpected names are errors.
+
+        Returns
+        -------
+        IncompatibleKeys
+            The names on one side only.
+
+        Raises
+        ------
+        ValueError
+            Listing missing and unexpected names and, for every shape that differs, its name
+            and both shapes. The module is then unchanged.
+        TypeError
+            If a value is not an array of numbers.
+        """
+        own = self.state_dict()
+        arrays = {name: np.asarray(value) for name, value in state_dict.items()}
+        missing = [name for name in own if name not in arrays]
+        unexpected = [name for name in arrays if name not in own]
+        problems = []
+        if strict and missing:
+            problems.append("missing: " + ", ".join(missing))
+        if strict and unexpected:
+            problems.append("unexpected: " + ", ".join(unexpected))
+        for name in own.keys() & arrays.keys():
+            if arrays[name].dtype.kind not in "fiub":
+                raise TypeError(f"{name} must be an array of numbers, got {arrays[name].dtype}")
+            if arrays[name].shape != own[name].shape:
+                problems.append(
+                    f"{name} has shape {arrays[name].shape}, the module's is {own[name].shape}"
+                )
+        if problems:
+            raise ValueError("state_dict does not fit the module:\n  " + "\n  ".join(problems))
+        for name, array in own.items():
+            if name in arrays:
+                array[...] = arrays[name]
+        return IncompatibleKeys(missing, unexpected)
+
+    def extra_repr(self):
+        """The arguments shown in ``repr``."""
+        return ""
+
+    def __repr__(self):
+        if not self._modules:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = [f"({name}): {module!r}" for name, module in self._modules.items()]
+        body = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}({self.extra_repr()}\n  {body}\n)"
