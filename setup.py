@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 HERE = Path(__file__).parent
-KERNELS = ["_blas", "_build", "activation", "conv", "im2col", "layout", "norm", "pool"]
+KERNELS = ["_blas", "_build", "activation", "conv", "direct", "im2col", "layout", "norm", "pool"]
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"
 DIRECTIVES = {
     "language_level": 3,
@@ -95,6 +95,8 @@ setup(
             Extension(
                 f"fastconv.kernels.{name}",
                 [f"fastconv/kernels/{name}.pyx"],
+                include_dirs=["fastconv/kernels"],
+                depends=["fastconv/kernels/direct.h"],
                 define_macros=[("FASTCONV_BOUNDS", str(int(CHECK_BOUNDS)))],
             )
             for name in KERNELS

@@ -18,7 +18,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy
 
 from fastconv.kernels._blas cimport gemm
-from fastconv.kernels.im2col cimport Frame, gather, read_frame
+from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 
 
 def correlate(
@@ -101,14 +101,9 @@ cdef void _place_rows(
     floating* y, Py_ssize_t across,
 ) noexcept nogil:
     """y[place of pixel p] := c[p - p0]."""
-    cdef Py_ssize_t p, n, i, j, k
+    cdef Py_ssize_t p
     for p in range(p0, p1):
-        k = f.start[2] + p % f.count[2] * f.stride[2]
-        j = f.start[1] + p // f.count[2] % f.count[1] * f.stride[1]
-        i = f.start[0] + p // f.count[2] // f.count[1] % f.count[0] * f.stride[0]
-        n = p // f.count[2] // f.count[1] // f.count[0]
-        memcpy(y + (((n * f.extent[0] + i) * f.extent[1] + j) * f.extent[2] + k) * across, c,
-               cols * sizeof(floating))
+        memcpy(y + output_place(f, p) * across, c, cols * sizeof(floating))
         c += cols
 
 

@@ -19,6 +19,15 @@ cdef struct Frame:
 
 cdef Frame read_frame(const Py_ssize_t[::1] values) noexcept nogil
 
+cdef inline Py_ssize_t output_place(const Frame* f, Py_ssize_t p) noexcept nogil:
+    """Which pixel of the output (batch included) pixel p of the frame writes."""
+    cdef Py_ssize_t k = f.start[2] + p % f.count[2] * f.stride[2]
+    cdef Py_ssize_t j = f.start[1] + p // f.count[2] % f.count[1] * f.stride[1]
+    cdef Py_ssize_t i = f.start[0] + p // f.count[2] // f.count[1] % f.count[0] * f.stride[0]
+    cdef Py_ssize_t n = p // f.count[2] // f.count[1] // f.count[0]
+    return ((n * f.extent[0] + i) * f.extent[1] + j) * f.extent[2] + k
+
+
 cdef void gather(
     const floating* x, const Frame* f, Py_ssize_t channels, Py_ssize_t c0, Py_ssize_t width,
     Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t p0, Py_ssize_t p1, floating* cols,

@@ -297,7 +297,10 @@ def unpack_state(arrays, meta):
     for index in meta["state"]:
         if not index.isdecimal():
             raise ValueError(f"the keys of meta['state'] must be indices, got {index!r}")
-    state = {int(index): dict(entry) for index, entry in meta["state"].items()}
+    state = {
+        int(index): {name: _tuples(value) for name, value in entry.items()}
+        for index, entry in meta["state"].items()
+    }
     for key, array in arrays.items():
         index, _, name = key.partition(".")
         if index not in meta["state"] or not name:
@@ -349,7 +352,7 @@ def check_arrays(name, state, data, required=(), optional=()):
         raise ValueError(f"{name} must have {', '.join(names)}, got {sorted(state)}")
     for key, value in state.items():
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-            kind = getattr(value, "dtype", type(value).__name__)
+            kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
             raise TypeError(f"{name}[{key!r}] must be an array of floats, got {kind}")
         if value.shape != data.shape:
             raise ValueError(
@@ -378,9 +381,10 @@ def _check_gradient(name, param):
     data, grad = param.data, param.grad
     if grad is None:
         return
-    if not isinstance(grad, np.ndarray) or grad.dtype != data.dtype:
-        kind = getattr(grad, "dtype", type(grad).__name__)
-        raise TypeError(f"{name}.grad must be an array of {data.dtype}, as its data, got {kind}")
+    if not isinstance(grad, np.ndarray):
+        raise TypeError(f"{name}.grad must be None or an ndarray, got {type(grad).__name__}")
+    if grad.dtype != data.dtype:
+        raise TypeError(f"{name}.grad must have dtype {data.dtype}, as its data, got {grad.dtype}")
     if grad.shape != data.shape:
         raise ValueError(f"{name}.grad must have shape {data.shape}, as its data, got {grad.shape}")
     if not data.flags.writeable:

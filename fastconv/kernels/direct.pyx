@@ -1,0 +1,207 @@
+"""Convolution by register tiles on packed weights, reading the input in place.
+
+Notes
+-----
+The reduction of an output pixel is a list of *runs*: stretches of the input that lie one behind
+the other in memory. Where taps along the last axis are neighbours, a run is a whole kernel row,
+``taps_w * C`` values; otherwise a tap, ``C`` values. A strip of pixels holds one pointer per run
+and pixel: into the input, or to a row of zeros outside of it, or, where a run is cut by the
+edge, to a copy that the strip keeps.
+
+Every output is one sum in one order, whatever the strip it falls in, so results depend neither
+on the number of threads nor on the batch.
+"""
+
+from cython cimport floating
+from cython.parallel cimport parallel, prange, threadid
+from libc.string cimport memcpy, memset
+
+from fastconv.kernels.im2col cimport Frame, output_place, read_frame
+
+cdef extern from "direct.h" nogil:
+    enum:
+        TILE_PIXELS
+        VECTOR_BYTES
+    bint direct_supported()
+    void direct_tile_float(
+        const float** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const float* w,
+        const float* bias, float** out, int pixels, int cols)
+    void direct_tile_double(
+        const double** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const double* w,
+        const double* bias, double** out, int pixels, int cols)
+
+SUPPORTED = bool(direct_supported())
+PIXELS = TILE_PIXELS
+
+
+def panel_width(Py_ssize_t itemsize):
+    """Output channels of a tile."""
+    return 2 * VECTOR_BYTES // itemsize
+
+
+def pack(
+    const floating[:, :, ::1] w,      # IN   (G, K, depth), or (G, depth, K)
+    bint w_by_output,                 #      the first of the two
+    floating[:, :, :, ::1] packed,    # OUT  (G, panels, depth, width)
+    int n_threads,
+):
+    """packed[g, b, d, j] := w[g, b * width + j, d], zero beyond the last output."""
+    cdef Py_ssize_t panels = packed.shape[1], width = packed.shape[3], task
+    cdef Py_ssize_t outputs = w.shape[1] if w_by_output else w.shape[2]
+    for task in prange(w.shape[0] * panels, schedule="static", nogil=True, num_threads=n_threads):
+        _pack_panel(
+            &w[task // panels, 0, 0], w_by_output, outputs, packed.shape[2],
+            task % panels * width, width, &packed[task // panels, task % panels, 0, 0])
+
+
+cdef void _pack_panel(
+    const floating* w, bint by_output, Py_ssize_t outputs, Py_ssize_t depth, Py_ssize_t first,
+    Py_ssize_t width, floating* packed,
+) noexcept nogil:
+    cdef Py_ssize_t d, j, used = min(width, outputs - first)
+    for d in range(depth):
+        if by_output:
+            for j in range(used):
+                packed[j] = w[(first + j) * depth + d]
+        else:
+            for j in range(used):
+                packed[j] = w[d * outputs + first + j]
+        for j in range(used, width):
+            packed[j] = 0
+        packed += width
+
+
+def correlate(
+    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, G * C)
+    const floating[:, :, :, ::1] w,      # IN   (G, panels, taps * C, width), from pack
+    const floating[:, ::1] bias,         # IN   (G, panels * width), or empty
+    Py_ssize_t outputs,                  #      K
+    floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', G * K), at the frame's places
+    const Py_ssize_t[::1] frame,
+    Py_ssize_t strip, Py_ssize_t block,  #      pixels (a multiple of PIXELS), panels of a task
+    bint panels_inside,                  #      loop over panels inside that over pixels
+    floating[:, ::1] work,               # TEMP (n_threads, (strip + 1) * taps * C)
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * (taps + 1))
+    int n_threads,
+):
+    """y[p, k] := bias[k] + sum over t, c of x[p, t, c] w[k, t, c]."""
+    cdef Frame f = read_frame(frame)
+    cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
+    cdef Py_ssize_t blocks = (w.shape[1] + block - 1) // block
+    cdef Py_ssize_t tasks = (pixels + strip - 1) // strip * blocks * w.shape[0]
+    cdef Py_ssize_t task, group, panel, p0
+    cdef const floating* bias_at = &bias[0, 0] if bias.shape[0] else NULL
+    with nogil, parallel(num_threads=n_threads):
+        for task in prange(tasks, schedule="dynamic"):
+            panel = task % blocks * block
+            group = task // blocks % w.shape[0]
+            p0 = task // blocks // w.shape[0] * strip
+            _correlate_strip(
+                &x[0, 0, 0, 0, 0], w, bias_at, outputs, &y[0, 0, 0, 0, 0], &f, group,
+                p0, min(p0 + strip, pixels), panel, min(panel + block, w.shape[1]),
+                panels_inside, &work[threadid(), 0], <void**> &pointers[threadid(), 0])
+
+
+cdef void _correlate_strip(
+    const floating* x, const floating[:, :, :, ::1] w, const floating* bias, Py_ssize_t outputs,
+    floating* y, const Frame* f, Py_ssize_t group, Py_ssize_t p0, Py_ssize_t p1,
+    Py_ssize_t panel0, Py_ssize_t panel1, bint panels_inside, floating* work, void** pointers,
+) noexcept nogil:
+    """Pixels [p0, p1) and panels [panel0, panel1) of one group."""
+    cdef Py_ssize_t depth = w.shape[2], panels = w.shape[1], groups = w.shape[0]
+    cdef Py_ssize_t width = depth // (f.taps[0] * f.taps[1] * f.taps[2])
+    cdef Py_ssize_t channels = groups * width
+    cdef bint whole_rows = f.adjacent and groups == 1
+    cdef Py_ssize_t runs = f.taps[0] * f.taps[1] * (1 if whole_rows else f.taps[2])
+    cdef Py_ssize_t tiles = (p1 - p0 + TILE_PIXELS - 1) // TILE_PIXELS
+    cdef Py_ssize_t stride = tiles * TILE_PIXELS
+    cdef const floating** rows = <const floating**> pointers
+    cdef floating** places = <floating**> (pointers + runs * stride)
+    cdef Py_ssize_t p, tile, panel
+    _point_rows(x + group * width, f, channels, width, whole_rows, p0, p1, stride, work, rows)
+    for p in range(p0, p1):
+        places[p - p0] = y + output_place(f, p) * groups * outputs + group * outputs
+    if panels_inside:
+        for tile in range(tiles):
+            for panel in range(panel0, panel1):
+                _tile(rows, runs, stride, depth // runs, w, bias, outputs, places, group, panel,
+                      tile, p1 - p0)
+    else:
+        for panel in range(panel0, panel1):
+            for tile in range(tiles):
+                _tile(rows, runs, stride, depth // runs, w, bias, outputs, places, group, panel,
+                      tile, p1 - p0)
+
+
+cdef inline void _tile(
+    const floating** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run,
+    const floating[:, :, :, ::1] w, const floating* bias, Py_ssize_t outputs, floating** places,
+    Py_ssize_t group, Py_ssize_t panel, Py_ssize_t tile, Py_ssize_t pixels,
+) noexcept nogil:
+    """One register tile: its pixels, one panel of output channels."""
+    cdef Py_ssize_t width = w.shape[3], first = tile * TILE_PIXELS, p
+    cdef floating* out[TILE_PIXELS]
+    cdef int cols = <int> min(width, outputs - panel * width)
+    cdef int used = <int> min(<Py_ssize_t> TILE_PIXELS, pixels - first)
+    if bias != NULL:
+        bias = bias + (group * w.shape[1] + panel) * width
+    for p in range(used):
+        out[p] = places[first + p] + panel * width
+    if floating is float:
+        direct_tile_float(rows + first, runs, stride, run, &w[group, panel, 0, 0], bias, out,
+                          used, cols)
+    else:
+        direct_tile_double(rows + first, runs, stride, run, &w[group, panel, 0, 0], bias, out,
+                           used, cols)
+
+
+cdef void _point_rows(
+    const floating* x, const Frame* f, Py_ssize_t channels, Py_ssize_t width, bint whole_rows,
+    Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t stride, floating* work, const floating** rows,
+) noexcept nogil:
+    """rows[r * stride + p - p0] := where run r of pixel p is read; then the last pixel's again
+    up to `stride`.
+
+    `work` gives the zeros and then the copies of runs that the edge cuts.
+    """
+    cdef Py_ssize_t taps_w = f.taps[2], kernel_rows = f.taps[0] * f.taps[1]
+    cdef Py_ssize_t row_step = stride if whole_rows else taps_w * stride
+    cdef Py_ssize_t p, n, i, j, k, z, y, row, at, tap, place, first
+    cdef const floating* line
+    cdef const floating* zeros = work
+    memset(work, 0, taps_w * width * sizeof(floating))
+    work += taps_w * width
+    for p in range(p0, p1):
+        k = p % f.count[2] * f.step[2]
+        j = p // f.count[2] % f.count[1] * f.step[1]
+        i = p // f.count[2] // f.count[1] % f.count[0] * f.step[0]
+        n = p // f.count[2] // f.count[1] // f.count[0]
+        for row in range(kernel_rows):
+            z = i + f.offset[0][row // f.taps[1]]
+            y = j + f.offset[1][row % f.taps[1]]
+            at = row * row_step + p - p0
+            line = NULL
+            if 0 <= z < f.size[0] and 0 <= y < f.size[1]:
+                line = x + ((n * f.size[0] + z) * f.size[1] + y) * f.size[2] * channels
+            if whole_rows:
+                first = k + f.offset[2][0]
+                if line == NULL or first + taps_w <= 0 or first >= f.size[2]:
+                    rows[at] = zeros
+                elif first >= 0 and first + taps_w <= f.size[2]:
+                    rows[at] = line + first * channels
+                else:
+                    memset(work, 0, taps_w * width * sizeof(floating))
+                    place = max(first, 0)
+                    memcpy(work + (place - first) * width, line + place * channels,
+                           (min(first + taps_w, f.size[2]) - place) * width * sizeof(floating))
+                    rows[at] = work
+                    work += taps_w * width
+            else:
+                for tap in range(taps_w):
+                    place = k + f.offset[2][tap]
+                    rows[at + tap * stride] = (
+                        line + place * channels
+                        if line != NULL and 0 <= place < f.size[2] else zeros)
+    for row in range(kernel_rows * (1 if whole_rows else taps_w)):
+        for p in range(p1 - p0, stride):
+            rows[row * stride + p] = rows[row * stride + p1 - p0 - 1]
