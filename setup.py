@@ -17,7 +17,18 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 HERE = Path(__file__).parent
-KERNELS = ["_blas", "_build", "activation", "conv", "direct", "im2col", "layout", "norm", "pool"]
+KERNELS = [
+    "_blas",
+    "_build",
+    "activation",
+    "conv",
+    "direct",
+    "im2col",
+    "layout",
+    "norm",
+    "pool",
+    "winograd",
+]
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"
 DIRECTIVES = {
     "language_level": 3,
@@ -96,7 +107,7 @@ setup(
                 f"fastconv.kernels.{name}",
                 [f"fastconv/kernels/{name}.pyx"],
                 include_dirs=["fastconv/kernels"],
-                depends=["fastconv/kernels/direct.h"],
+                depends=[str(header) for header in Path("fastconv/kernels").glob("*.h")],
                 define_macros=[("FASTCONV_BOUNDS", str(int(CHECK_BOUNDS)))],
             )
             for name in KERNELS

@@ -92,6 +92,7 @@ class Frame(NamedTuple):
 
     count: tuple
     taps: tuple
+    unit_3x3: bool  # 1x3x3 neighbouring taps, step 1, every output written
     packed: np.ndarray
 
 
@@ -101,7 +102,14 @@ def make_frame(size, count, step, start, stride, extent, offsets):
     values = [*size, *count, *step, *start, *stride, *extent, *taps, *itertools.chain(*offsets)]
     packed = np.array(values, dtype=np.intp)
     packed.flags.writeable = False  # shared by all callers of the cache
-    return Frame(tuple(count), taps, packed)
+    unit_3x3 = (
+        taps == (1, 3, 3)
+        and offsets[0][0] == 0
+        and tuple(step) == tuple(stride) == (1, 1, 1)
+        and count[0] == size[0]
+        and all(tuple(np.diff(o)) == (1, 1) for o in offsets[1:])
+    )
+    return Frame(tuple(count), taps, unit_3x3, packed)
 
 
 @dataclass(frozen=True, eq=False)

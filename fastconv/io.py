@@ -516,7 +516,7 @@ def _are_sizes(value):
 def _widened(bfloat16):
     """float32 of the same values: a bfloat16 is the upper half of a float32."""
     bits = bfloat16.astype(np.uint32)
-    np.left_shift(bits, 16, out=bits)
+    np.left_shift(bits, np.uint32(16), out=bits)
     return bits.view(np.float32)
 
 

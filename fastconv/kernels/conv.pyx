@@ -24,11 +24,11 @@ from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 def correlate(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, G * C)
     const floating[:, :, ::1] w,         # IN   (G, K, taps * C), or (G, taps * C, K)
-    bint w_by_output,                    #      the first of the two
+    bint w_by_output,                    # OPT  the first of the two
     const floating[::1] bias,            # IN   (G * K) or empty
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', G * K), at the frame's places
     const Py_ssize_t[::1] frame,
-    Py_ssize_t strip, Py_ssize_t block,  #      pixels and output channels of a task
+    Py_ssize_t strip, Py_ssize_t block,  # OPT  pixels and output channels of a task
     floating[:, ::1] work,               # TEMP (n_threads, strip * (taps * C + block))
     int n_threads,
 ):
@@ -88,9 +88,9 @@ cdef int _correlate_strip(
 cdef void _add_to_rows(
     floating* c, Py_ssize_t ldc, Py_ssize_t rows, const floating* bias, Py_ssize_t cols,
 ) noexcept nogil:
-    """c[i] += bias, while the strip is still in cache."""
-    cdef Py_ssize_t i, j
-    for i in range(rows):
+    """Every row of c += bias, while the strip is still in cache."""
+    cdef Py_ssize_t _i, j
+    for _i in range(rows):
         for j in range(cols):
             c[j] += bias[j]
         c += ldc
@@ -112,8 +112,8 @@ def correlate_weight(
     const floating[:, :, :, :, ::1] dy,   # IN   (N, D', H', W', G * K)
     floating[:, :, :, ::1] dw,            # OUT  (parts, G, K, taps * C): partial sums
     const Py_ssize_t[::1] frame,
-    Py_ssize_t strip, Py_ssize_t span,    #      pixels of a strip and of a part
-    Py_ssize_t band,                      #      kernel rows of a task
+    Py_ssize_t strip, Py_ssize_t span,    # OPT  pixels of a strip and of a part
+    Py_ssize_t band,                      # OPT  kernel rows of a task
     floating[:, ::1] work,                # TEMP (n_threads, strip * band * taps_w * C)
     int n_threads,
 ):

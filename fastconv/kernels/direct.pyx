@@ -6,7 +6,7 @@ The reduction of an output pixel is a list of *runs*: stretches of the input tha
 the other in memory. Where taps along the last axis are neighbours, a run is a whole kernel row,
 ``taps_w * C`` values; otherwise a tap, ``C`` values. A strip of pixels holds one pointer per run
 and pixel: into the input, or to a row of zeros outside of it, or, where a run is cut by the
-edge, to a copy that the strip keeps.
+edge, to a copy that the strip keeps. Very short runs are gathered into one, as im2col does.
 
 Every output is one sum in one order, whatever the strip it falls in, so results depend neither
 on the number of threads nor on the batch.
@@ -16,7 +16,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from fastconv.kernels.im2col cimport Frame, output_place, read_frame
+from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 
 cdef extern from "direct.h" nogil:
     enum:
@@ -30,6 +30,10 @@ cdef extern from "direct.h" nogil:
         const double** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const double* w,
         const double* bias, double** out, int pixels, int cols)
 
+# Runs shorter than this are gathered into one: a tile starts a run at the cost of some ten steps.
+cdef enum:
+    SHORT_RUN = 12
+
 SUPPORTED = bool(direct_supported())
 PIXELS = TILE_PIXELS
 
@@ -41,7 +45,7 @@ def panel_width(Py_ssize_t itemsize):
 
 def pack(
     const floating[:, :, ::1] w,      # IN   (G, K, depth), or (G, depth, K)
-    bint w_by_output,                 #      the first of the two
+    bint w_by_output,                 # OPT  the first of the two
     floating[:, :, :, ::1] packed,    # OUT  (G, panels, depth, width)
     int n_threads,
 ):
@@ -75,11 +79,11 @@ def correlate(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, G * C)
     const floating[:, :, :, ::1] w,      # IN   (G, panels, taps * C, width), from pack
     const floating[:, ::1] bias,         # IN   (G, panels * width), or empty
-    Py_ssize_t outputs,                  #      K
+    Py_ssize_t outputs,                  # OPT  K
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', G * K), at the frame's places
     const Py_ssize_t[::1] frame,
-    Py_ssize_t strip, Py_ssize_t block,  #      pixels (a multiple of PIXELS), panels of a task
-    bint panels_inside,                  #      loop over panels inside that over pixels
+    Py_ssize_t strip, Py_ssize_t block,  # OPT  pixels (a multiple of PIXELS), panels of a task
+    bint panels_inside,                  # OPT  loop over panels inside that over pixels
     floating[:, ::1] work,               # TEMP (n_threads, (strip + 1) * taps * C)
     Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * (taps + 1))
     int n_threads,
@@ -108,28 +112,38 @@ cdef void _correlate_strip(
     Py_ssize_t panel0, Py_ssize_t panel1, bint panels_inside, floating* work, void** pointers,
 ) noexcept nogil:
     """Pixels [p0, p1) and panels [panel0, panel1) of one group."""
-    cdef Py_ssize_t depth = w.shape[2], panels = w.shape[1], groups = w.shape[0]
-    cdef Py_ssize_t width = depth // (f.taps[0] * f.taps[1] * f.taps[2])
+    cdef Py_ssize_t depth = w.shape[2], groups = w.shape[0]
+    cdef Py_ssize_t kernel_rows = f.taps[0] * f.taps[1]
+    cdef Py_ssize_t width = depth // (kernel_rows * f.taps[2])
     cdef Py_ssize_t channels = groups * width
     cdef bint whole_rows = f.adjacent and groups == 1
-    cdef Py_ssize_t runs = f.taps[0] * f.taps[1] * (1 if whole_rows else f.taps[2])
+    cdef Py_ssize_t run = f.taps[2] * width if whole_rows else width
     cdef Py_ssize_t tiles = (p1 - p0 + TILE_PIXELS - 1) // TILE_PIXELS
     cdef Py_ssize_t stride = tiles * TILE_PIXELS
-    cdef const floating** rows = <const floating**> pointers
-    cdef floating** places = <floating**> (pointers + runs * stride)
-    cdef Py_ssize_t p, tile, panel
-    _point_rows(x + group * width, f, channels, width, whole_rows, p0, p1, stride, work, rows)
-    for p in range(p0, p1):
-        places[p - p0] = y + output_place(f, p) * groups * outputs + group * outputs
+    cdef floating** places = <floating**> pointers
+    cdef const floating** rows = <const floating**> (pointers + stride)
+    cdef Py_ssize_t p, r, tile, panel
+    _point_places(y + group * outputs, f, groups * outputs, p0, p1, places)
+    x += group * width
+    if run < SHORT_RUN and run < depth:
+        gather(x, f, channels, 0, width, 0, kernel_rows, p0, p1, work)
+        run = depth
+        for p in range(p1 - p0):
+            rows[p] = work + p * depth
+    else:
+        _point_rows(x, f, channels, width, whole_rows, p0, p1, stride, work, rows)
+    for r in range(depth // run):  # the last tile's idle pixels read what the last one reads
+        for p in range(p1 - p0, stride):
+            rows[r * stride + p] = rows[r * stride + p1 - p0 - 1]
     if panels_inside:
         for tile in range(tiles):
             for panel in range(panel0, panel1):
-                _tile(rows, runs, stride, depth // runs, w, bias, outputs, places, group, panel,
+                _tile(rows, depth // run, stride, run, w, bias, outputs, places, group, panel,
                       tile, p1 - p0)
     else:
         for panel in range(panel0, panel1):
             for tile in range(tiles):
-                _tile(rows, runs, stride, depth // runs, w, bias, outputs, places, group, panel,
+                _tile(rows, depth // run, stride, run, w, bias, outputs, places, group, panel,
                       tile, p1 - p0)
 
 
@@ -155,53 +169,85 @@ cdef inline void _tile(
                            used, cols)
 
 
+cdef void _point_places(
+    floating* y, const Frame* f, Py_ssize_t across, Py_ssize_t p0, Py_ssize_t p1, floating** places,
+) noexcept nogil:
+    """places[p - p0] := where the outputs of pixel p begin."""
+    cdef Py_ssize_t p = p0, line, k
+    cdef floating* at
+    while p < p1:  # pixel by pixel along a line, for divisions are slow
+        line = min(f.count[2] - p % f.count[2], p1 - p)
+        at = y + output_place(f, p) * across
+        for k in range(line):
+            places[k] = at + k * f.stride[2] * across
+        places += line
+        p += line
+
+
 cdef void _point_rows(
     const floating* x, const Frame* f, Py_ssize_t channels, Py_ssize_t width, bint whole_rows,
     Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t stride, floating* work, const floating** rows,
 ) noexcept nogil:
-    """rows[r * stride + p - p0] := where run r of pixel p is read; then the last pixel's again
-    up to `stride`.
+    """rows[r * stride + p - p0] := where run r of pixel p is read.
 
     `work` gives the zeros and then the copies of runs that the edge cuts.
     """
-    cdef Py_ssize_t taps_w = f.taps[2], kernel_rows = f.taps[0] * f.taps[1]
-    cdef Py_ssize_t row_step = stride if whole_rows else taps_w * stride
-    cdef Py_ssize_t p, n, i, j, k, z, y, row, at, tap, place, first
-    cdef const floating* line
+    cdef Py_ssize_t run = f.taps[2] * width if whole_rows else width
+    cdef Py_ssize_t p = p0, line, n, i, j, k, a, b, z, y, tap, r
+    cdef const floating* source
     cdef const floating* zeros = work
-    memset(work, 0, taps_w * width * sizeof(floating))
-    work += taps_w * width
-    for p in range(p0, p1):
-        k = p % f.count[2] * f.step[2]
+    memset(work, 0, run * sizeof(floating))
+    work += run
+    while p < p1:  # line by line of output pixels
+        k = p % f.count[2]
+        line = min(f.count[2] - k, p1 - p)
         j = p // f.count[2] % f.count[1] * f.step[1]
         i = p // f.count[2] // f.count[1] % f.count[0] * f.step[0]
         n = p // f.count[2] // f.count[1] // f.count[0]
-        for row in range(kernel_rows):
-            z = i + f.offset[0][row // f.taps[1]]
-            y = j + f.offset[1][row % f.taps[1]]
-            at = row * row_step + p - p0
-            line = NULL
-            if 0 <= z < f.size[0] and 0 <= y < f.size[1]:
-                line = x + ((n * f.size[0] + z) * f.size[1] + y) * f.size[2] * channels
-            if whole_rows:
-                first = k + f.offset[2][0]
-                if line == NULL or first + taps_w <= 0 or first >= f.size[2]:
-                    rows[at] = zeros
-                elif first >= 0 and first + taps_w <= f.size[2]:
-                    rows[at] = line + first * channels
+        r = 0
+        for a in range(f.taps[0]):
+            z = i + f.offset[0][a]
+            for b in range(f.taps[1]):
+                y = j + f.offset[1][b]
+                source = NULL
+                if 0 <= z < f.size[0] and 0 <= y < f.size[1]:
+                    source = x + ((n * f.size[0] + z) * f.size[1] + y) * f.size[2] * channels
+                if whole_rows:
+                    work = _point_line(
+                        source, f, channels, f.taps[2], k * f.step[2] + f.offset[2][0], line,
+                        zeros, work, rows + r * stride)
+                    r += 1
                 else:
-                    memset(work, 0, taps_w * width * sizeof(floating))
-                    place = max(first, 0)
-                    memcpy(work + (place - first) * width, line + place * channels,
-                           (min(first + taps_w, f.size[2]) - place) * width * sizeof(floating))
-                    rows[at] = work
-                    work += taps_w * width
-            else:
-                for tap in range(taps_w):
-                    place = k + f.offset[2][tap]
-                    rows[at + tap * stride] = (
-                        line + place * channels
-                        if line != NULL and 0 <= place < f.size[2] else zeros)
-    for row in range(kernel_rows * (1 if whole_rows else taps_w)):
-        for p in range(p1 - p0, stride):
-            rows[row * stride + p] = rows[row * stride + p1 - p0 - 1]
+                    for tap in range(f.taps[2]):
+                        work = _point_line(
+                            source, f, channels, 1, k * f.step[2] + f.offset[2][tap], line,
+                            zeros, work, rows + r * stride)
+                        r += 1
+        rows += line
+        p += line
+
+
+cdef inline floating* _point_line(
+    const floating* source, const Frame* f, Py_ssize_t channels, Py_ssize_t taps,
+    Py_ssize_t first, Py_ssize_t line, const floating* zeros, floating* work,
+    const floating** rows,
+) noexcept nogil:
+    """Point the pixels of a line to their runs of `taps` places, the first pixel's at `first`.
+
+    `source` is the input row, or NULL outside of the image. Returns the rest of `work`.
+    """
+    cdef Py_ssize_t k, place
+    for k in range(line):
+        if source == NULL or first + taps <= 0 or first >= f.size[2]:
+            rows[k] = zeros
+        elif first >= 0 and first + taps <= f.size[2]:
+            rows[k] = source + first * channels
+        else:  # only whole kernel rows are ever cut, and they hold all channels
+            place = max(first, 0)
+            memset(work, 0, taps * channels * sizeof(floating))
+            memcpy(work + (place - first) * channels, source + place * channels,
+                   (min(first + taps, f.size[2]) - place) * channels * sizeof(floating))
+            rows[k] = work
+            work += taps * channels
+        first += f.step[2]
+    return work

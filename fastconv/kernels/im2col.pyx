@@ -134,18 +134,24 @@ cdef void gather(
     cdef Py_ssize_t j = p0 // f.count[2] % f.count[1]
     cdef Py_ssize_t i = p0 // f.count[2] // f.count[1] % f.count[0]
     cdef Py_ssize_t n = p0 // f.count[2] // f.count[1] // f.count[0]
-    cdef Py_ssize_t p, row, z, y
+    cdef Py_ssize_t _p, _row, z, y
+    cdef Py_ssize_t a0 = row0 // f.taps[1], b0 = row0 % f.taps[1], a, b
     cdef Py_ssize_t run = f.taps[2] * width
-    for p in range(p0, p1):
-        for row in range(row0, row1):
-            z = i * f.step[0] + f.offset[0][row // f.taps[1]]
-            y = j * f.step[1] + f.offset[1][row % f.taps[1]]
+    for _p in range(p0, p1):
+        a, b = a0, b0
+        for _row in range(row0, row1):
+            z = i * f.step[0] + f.offset[0][a]
+            y = j * f.step[1] + f.offset[1][b]
             if _inside(z, f.size[0]) and _inside(y, f.size[1]):
                 _gather_row(
                     x + ((n * f.size[0] + z) * f.size[1] + y) * f.size[2] * channels + c0,
                     f, channels, width, k * f.step[2], cols)
             else:
                 memset(cols, 0, run * sizeof(floating))
+            b += 1
+            if b == f.taps[1]:
+                b = 0
+                a += 1
             cols += run
         k += 1
         if k == f.count[2]:

@@ -17,7 +17,7 @@ cdef enum:
 def column_sums(
     const floating[:, ::1] x,         # IN   (P, C)
     double[:, ::1] sums,              # OUT  (blocks, C)
-    Py_ssize_t block,                 #      rows of a block
+    Py_ssize_t block,                 # OPT  rows of a block
     floating[:, ::1] work,            # TEMP (n_threads, C)
     int n_threads,
 ):
@@ -32,14 +32,14 @@ def column_sums(
 cdef void _sum_rows(
     const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* run, double* sums,
 ) noexcept nogil:
-    cdef Py_ssize_t part, top, i, c
+    cdef Py_ssize_t part, top, _i, c
     for c in range(channels):
         sums[c] = 0
     for part in range((rows + RUN - 1) // RUN):
         top = part * RUN
         for c in range(channels):
             run[c] = 0
-        for i in range(min(RUN, rows - top)):
+        for _i in range(min(RUN, rows - top)):
             for c in range(channels):
                 run[c] += x[c]
             x += channels
@@ -137,7 +137,7 @@ cdef void _block_backward_sums(
     const floating* x, const floating* dy, const floating* mean, Py_ssize_t rows,
     Py_ssize_t channels, floating* work, double* sums, double* products,
 ) noexcept nogil:
-    cdef Py_ssize_t part, top, i, c
+    cdef Py_ssize_t part, top, _i, c
     cdef floating* run = work
     cdef floating* run_product = work + channels
     for c in range(channels):
@@ -146,7 +146,7 @@ cdef void _block_backward_sums(
         top = part * RUN
         for c in range(channels):
             run[c] = run_product[c] = 0
-        for i in range(min(RUN, rows - top)):
+        for _i in range(min(RUN, rows - top)):
             for c in range(channels):
                 run[c] += dy[c]
                 run_product[c] += dy[c] * (x[c] - mean[c])

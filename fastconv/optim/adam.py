@@ -124,7 +124,7 @@ class Adam(Optimizer):
             v *= beta2
             v += (1 - beta2) * g * g
             if largest:
-                v = np.maximum(v, *largest, out=largest[0])
+                v = np.maximum(v, largest[0], out=largest[0])
             denominator = np.sqrt(v)
             denominator /= root_correction
             denominator += eps

@@ -479,7 +479,7 @@ class OneCycleLR(LRScheduler):
             )
         (begin, end), lrs, momenta = self._phase()
         # A phase without a batch of its own is at its end.
-        done = (self.last_epoch - begin) / (end - begin) if end > begin else 1.0
+        done = (self.last_epoch - begin) / (end - begin) if end != begin else 1.0
         groups = self.optimizer.param_groups
         if self.cycle_momentum:
             for group in groups:

@@ -220,7 +220,7 @@ class Optimizer:
                     raise ValueError(f"{name}['params'] repeats the index {index}, got {indices}")
                 seen.add(index)
             self._check_options(saved)
-            groups.append({**copy.deepcopy(dict(saved)), "params": group["params"]})
+            groups.append({**saved, "params": group["params"]})
         return groups
 
 
