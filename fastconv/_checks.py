@@ -23,13 +23,17 @@ def as_float_array(name, x):
     return x
 
 
-def as_float_arrays(**arrays):
-    """The named arrays, None passed through; all of the first one's dtype."""
-    (first, x), *others = arrays.items()
+def as_float_arrays(required, optional=None):
+    """The arrays of two dicts from names to arrays, all of the first one's dtype.
+
+    Those of the second may be None.
+    """
+    optional = optional or {}
+    (first, x), *others = (required | optional).items()
     checked = [as_float_array(first, x)]
     dtype = checked[0].dtype
     for name, other in others:
-        if other is not None:
+        if other is not None or name in required:
             other = as_float_array(name, other)
             if other.dtype != dtype:
                 raise TypeError(
@@ -66,15 +70,15 @@ def integers(name, value, n, minimum=None):
         raise type(error)(f"{error} in {name}={tuple(value)!r}") from None
 
 
-def real(name, value):
-    """`value` as a finite float."""
+def real(name, value, finite=True):
+    """`value` as a float, which must be finite unless told otherwise."""
     if isinstance(value, (str, bytes, bool, np.bool_)) or np.ndim(value) != 0:
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         value = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not math.isfinite(value):
+    if finite and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
     return value
 

@@ -176,7 +176,7 @@ def _winograd(x, w, w_by_output, bias, y, frame):
     panels = -(-outputs // width)
     tiles = x.shape[0] * x.shape[1] * -(-frame.count[1] // 4) * -(-frame.count[2] // 4)
     threads = threads_for(pixels * outputs * depth)
-    bias = _padded_bias(bias, 1, outputs, panels, width, x.dtype)[0:1].reshape(-1)
+    padded = _padded_bias(bias, 1, outputs, panels, width, x.dtype).reshape(-1)
     zeros = np.zeros(channels, x.dtype)
     block = BLOCK_TILES if channels > 16 else 2 * BLOCK_TILES
     if channels < SHARED_CHANNELS:
@@ -184,30 +184,33 @@ def _winograd(x, w, w_by_output, bias, y, frame):
         weights = np.empty((panels, u), x.dtype)
         winograd.transform_weights(w, w_by_output, weights, channels, width, min(threads, panels))
         work = np.empty((threads, v + product), x.dtype)
-        winograd.correlate_blocks(
-            x, weights, bias, y, frame.packed, block, width, zeros, work, threads
+        wild = winograd.correlate_blocks(
+            x, weights, padded, y, frame.packed, block, width, zeros, work, threads
         )
-        return
-    # A panel's transformed weights serve all tiles of a phase, so a phase is as large as it may.
-    most = max(SHARED_BYTES // (36 * channels * x.itemsize) // block, 1) * block
-    phase = min(most, -(-tiles // block) * block)
-    v, _, _ = winograd.element_sizes(phase, channels, width)
-    _, u, product = winograd.element_sizes(block, channels, width)
-    winograd.correlate_shared(
-        x,
-        w,
-        w_by_output,
-        bias,
-        y,
-        frame.packed,
-        phase,
-        block,
-        width,
-        zeros,
-        np.empty(v, x.dtype),
-        np.empty((threads, u + product), x.dtype),
-        threads,
-    )
+    else:
+        # A panel's transformed weights serve all tiles of a phase, so it is as large as it may.
+        most = max(SHARED_BYTES // (36 * channels * x.itemsize) // block, 1) * block
+        phase = min(most, -(-tiles // block) * block)
+        v, _, _ = winograd.element_sizes(phase, channels, width)
+        _, u, product = winograd.element_sizes(block, channels, width)
+        wild = winograd.correlate_shared(
+            x,
+            w,
+            w_by_output,
+            padded,
+            y,
+            frame.packed,
+            phase,
+            block,
+            width,
+            zeros,
+            np.empty(v, x.dtype),
+            np.empty((threads, u + product), x.dtype),
+            threads,
+        )
+    if wild:
+        # An infinity or NaN has spread over its tile: let it reach only who reads it.
+        _direct(x, w, w_by_output, bias, y, frame)
 
 
 WAYS = {"gemm": _gemm, "direct": _direct, "winograd": _winograd}

@@ -32,9 +32,13 @@ def padding_pairs(padding, n, kernel, stride, dilation):
             raise ValueError(f"padding='same' needs stride 1, got stride={stride}")
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple((t // 2, t - t // 2) for t in total)
-    if hasattr(padding, "__len__") and any(hasattr(p, "__len__") for p in padding):
+    if hasattr(padding, "__len__") and any(
+        hasattr(p, "__len__") and not isinstance(p, str) for p in padding
+    ):
         if len(padding) != n:
             raise ValueError(f"padding must have {n} (before, after) pairs, got {padding!r}")
+        if any(not hasattr(pair, "__len__") or len(pair) != 2 for pair in padding):
+            raise ValueError(f"padding must hold (before, after) pairs, got {padding!r}")
         return tuple(integers("padding", pair, 2, minimum=0) for pair in padding)
     return tuple((p, p) for p in integers("padding", padding, n, minimum=0))
 
@@ -284,7 +288,7 @@ def adaptive_windows(size, output_size):
     """Windows of an adaptive pooling: output i sees [floor(i L / n), ceil((i + 1) L / n))."""
     n = len(size)
     nonempty("input", size)
-    if not hasattr(output_size, "__len__"):
+    if isinstance(output_size, str) or not hasattr(output_size, "__len__"):
         output_size = (output_size,) * n
     if len(output_size) != n:
         raise ValueError(f"output_size must be an int or {n} ints or None, got {output_size!r}")

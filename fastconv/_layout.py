@@ -55,11 +55,11 @@ def memory_order(x):
     A view for C-contiguous and channels-last memory, a copy otherwise.
     """
     if x.flags.c_contiguous or x.ndim < 3:
-        return np.ascontiguousarray(x), tuple(range(x.ndim))
+        return np.asarray(x, order="C"), tuple(range(x.ndim))
     moved = x.transpose(0, *range(2, x.ndim), 1)
     return np.ascontiguousarray(moved), (0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 def in_order_of(x, axes):
     """`x` C-contiguous in the memory order whose way back is `axes`."""
-    return np.ascontiguousarray(x.transpose(np.argsort(axes)))
+    return np.asarray(x.transpose(np.argsort(axes)), order="C")

@@ -60,10 +60,11 @@ def no_grad():
 class _Node:
     """A recorded operator: its backward function and where the gradients go."""
 
-    __slots__ = ("backward", "order", "targets")
+    __slots__ = ("backward", "dtype", "order", "targets")
 
-    def __init__(self, backward, targets):
+    def __init__(self, backward, targets, dtype):
         self.backward = backward
+        self.dtype = dtype  # of the result, and so of the gradient that backward is given
         self.targets = targets  # per input: its node, a leaf Tensor, or None
         self.order = next(_order)
 
@@ -242,7 +243,11 @@ class Tensor:
             # private, so that no gradient handed to a leaf aliases the caller's array
             grad = grad.astype(self.dtype)
         for leaf, gradient in _walk(self, grad, retain_graph).values():
-            leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+            leaf.grad = gradient if leaf.grad is None else _sum(leaf.grad, gradient)
+
+
+def _sum(a, b):
+    return np.asarray(a + b)  # NumPy makes scalars of arrays without axes
 
 
 def _walk(root, grad, retain_graph):
@@ -252,16 +257,16 @@ def _walk(root, grad, retain_graph):
     queue = []
 
     def deliver(target, gradient):
+        gradient = gradient.astype(target.dtype, copy=False)
         if isinstance(target, _Node):
             if target in waiting:
-                waiting[target] = waiting[target] + gradient
+                waiting[target] = _sum(waiting[target], gradient)
             else:
                 waiting[target] = gradient
                 heapq.heappush(queue, target)
         else:
             _, before = leaves.get(id(target), (None, None))
-            gradient = gradient.astype(target.dtype, copy=False)
-            leaves[id(target)] = (target, gradient if before is None else before + gradient)
+            leaves[id(target)] = (target, gradient if before is None else _sum(before, gradient))
 
     deliver(root if root._node is None else root._node, grad)
     while queue:
@@ -292,6 +297,7 @@ def apply(rule, *inputs, **options):
     """
     if not any(isinstance(x, Tensor) for x in inputs):
         result, _, *extra = rule((False,) * len(inputs), *inputs, **options)
+        result = np.asarray(result)  # NumPy makes scalars of arrays without axes
         return (result, *extra) if extra else result
     recording = _mode.recording
     needs = tuple(isinstance(x, Tensor) and recording and x.requires_grad for x in inputs)
@@ -303,7 +309,7 @@ def apply(rule, *inputs, **options):
             (x if x._node is None else x._node) if need else None
             for x, need in zip(inputs, needs, strict=True)
         )
-        out._node = _Node(backward, targets)
+        out._node = _Node(backward, targets, out.dtype)
         out._requires_grad = True
     return (out, *extra) if extra else out
 

@@ -154,7 +154,7 @@ def _shifted(x, dim):
     dim = _checks.axis("dim", dim, max(x.ndim, 1))
     if not x.ndim or not x.shape[dim]:
         raise ValueError(f"input must have values along dim={dim}, got shape {x.shape}")
-    with np.errstate(invalid="ignore"):  # inf - inf is NaN, as in PyTorch
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and -inf, as in PyTorch
         return x - x.max(axis=dim, keepdims=True), dim
 
 

@@ -118,7 +118,9 @@ def _check(n, x, w, b, groups):
         raise ValueError(
             f"groups must divide the {outputs} output channels of weight, got groups={groups}"
         )
-    if x.shape[1] != width * groups or not width:
+    if not width:
+        raise ValueError(f"weight must have at least one input channel, got shape {w.shape}")
+    if x.shape[1] != width * groups:
         raise ValueError(
             f"input has {x.shape[1]} channels, weight of shape {w.shape} with groups={groups} "
             f"needs {width * groups}"
@@ -129,7 +131,7 @@ def _check(n, x, w, b, groups):
 
 
 def _conv_rule(needs, x, w, b, *, n, stride, padding, dilation, groups):
-    x, w, b = _checks.as_float_arrays(input=x, weight=w, bias=b)
+    x, w, b = _checks.as_float_arrays({"input": x, "weight": w}, {"bias": b})
     x, unbatched = _checks.batched("input", x, n)
     groups = _check(n, x, w, b, groups)
     geometry = _geometry.convolution(x.shape[2:], w.shape[2:], stride, padding, dilation)

@@ -13,16 +13,16 @@ from fastconv.kernels import im2col as kernels
 __all__ = ["col2im", "fold", "im2col", "unfold"]
 
 
-def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
+def im2col(input, kernel_size, stride=1, padding=0, dilation=1):
     """Columns of an image's windows, in one, two or three spatial dimensions.
 
     Parameters
     ----------
-    x : Tensor or ndarray of shape (N, C, *spatial)
+    input : Tensor or ndarray of shape (N, C, *spatial)
         float32 or float64; one to three spatial axes.
     kernel_size, stride, dilation : int or tuple of int
     padding : int, tuple of int, tuple of pairs, "same" or "valid"
-        Zeros around `x`; pairs are (before, after).
+        Zeros around the input; pairs are (before, after).
 
     Returns
     -------
@@ -42,7 +42,7 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
 
     Notes
     -----
-    Needs prod(kernel_size) / prod(stride) times the memory of `x`; convolution itself never
+    Needs prod(kernel_size) / prod(stride) times the memory of the input; convolution itself never
     forms this matrix.
 
     Examples
@@ -55,7 +55,7 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
     """
     return apply(
         _im2col_rule,
-        x,
+        input,
         kernel_size=kernel_size,
         stride=stride,
         padding=padding,
@@ -63,12 +63,13 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
     )
 
 
-def col2im(cols, output_size, kernel_size, stride=1, padding=0, dilation=1):
+def col2im(input, output_size, kernel_size, stride=1, padding=0, dilation=1):
     """Add the columns of windows into an image: the adjoint of :func:`im2col`.
 
     Parameters
     ----------
-    cols : Tensor or ndarray of shape (N, C * prod(kernel_size), L)
+    input : Tensor or ndarray of shape (N, C * prod(kernel_size), L)
+        The columns.
     output_size : int or tuple of int
         Spatial sizes of the image, one to three; an int means one.
     kernel_size, stride, padding, dilation
@@ -82,7 +83,7 @@ def col2im(cols, output_size, kernel_size, stride=1, padding=0, dilation=1):
     Raises
     ------
     ValueError, TypeError
-        If the rows of `cols` are not a multiple of the kernel's taps, or the columns are not
+        If the rows of the input are not a multiple of the kernel's taps, or the columns are not
         as many as there are windows.
 
     Examples
@@ -95,7 +96,7 @@ def col2im(cols, output_size, kernel_size, stride=1, padding=0, dilation=1):
     """
     return apply(
         _col2im_rule,
-        cols,
+        input,
         size=output_size if hasattr(output_size, "__len__") else (output_size,),
         kernel_size=kernel_size,
         stride=stride,

@@ -42,7 +42,7 @@ def linear(input, weight, bias=None):
 
 
 def _linear_rule(needs, x, w, b):
-    x, w, b = _checks.as_float_arrays(input=x, weight=w, bias=b)
+    x, w, b = _checks.as_float_arrays({"input": x, "weight": w}, {"bias": b})
     if w.ndim != 2:
         raise ValueError(f"weight must have 2 axes (outputs, inputs), got shape {w.shape}")
     if not x.ndim or x.shape[-1] != w.shape[1]:

@@ -51,11 +51,12 @@ def cross_entropy(
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
     _checks.one_of("reduction", reduction, REDUCTIONS)
     input, axis = _logits(input)
-    logs = log_softmax(input, axis)
-    target = _values(target)
-    if target.dtype.kind == "f":
+    if _array("target", target).dtype.kind == "f":
+        logs = log_softmax(input, axis)
         return _probability_loss(logs, target, weight, reduction, smoothing, axis)
-    return _class_loss(logs, target, weight, ignore_index, reduction, smoothing, axis)
+    return _class_loss(
+        log_softmax(input, axis), target, weight, ignore_index, reduction, smoothing, axis
+    )
 
 
 def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
@@ -80,7 +81,7 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     """
     _checks.one_of("reduction", reduction, REDUCTIONS)
     input, axis = _logits(input)
-    return _class_loss(input, _values(target), weight, ignore_index, reduction, 0.0, axis)
+    return _class_loss(input, target, weight, ignore_index, reduction, 0.0, axis)
 
 
 def mse_loss(input, target, reduction="mean"):
@@ -138,23 +139,22 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     0.3466
     """
     _checks.one_of("reduction", reduction, REDUCTIONS)
-    x, target = _values(input), _values(target)
-    x, target, weight, pos_weight = _checks.as_float_arrays(
-        input=x,
-        target=target,
-        weight=None if weight is None else _values(weight),
-        pos_weight=None if pos_weight is None else _values(pos_weight),
-    )
-    _checks.shape_is("target", target, x.shape, "that of input")
-    for name, factor in (("weight", weight), ("pos_weight", pos_weight)):
-        if factor is not None:
-            _broadcasts(name, factor, x.shape)
-    losses = apply(_binary_rule, input, target=target, pos_weight=pos_weight)
-    return _reduce(losses if weight is None else losses * weight, reduction)
+    losses = apply(_binary_rule, input, target, weight=_data(weight), pos_weight=_data(pos_weight))
+    return _reduce(losses, reduction)
 
 
-def _values(x):
-    return x.data if isinstance(x, Tensor) else np.asarray(x)
+def _data(x):
+    """The array of an argument that takes no gradient."""
+    return x.data if isinstance(x, Tensor) else x
+
+
+def _array(name, x):
+    """The values of an array_like of any dtype but object."""
+    x = np.asarray(_data(x))
+    if x.dtype == object:
+        what = repr(x.item()) if x.ndim == 0 else "dtype object"
+        raise TypeError(f"{name} must be an array of numbers, got {what}")
+    return x
 
 
 def _broadcasts(name, x, shape):
@@ -179,7 +179,7 @@ def _logits(input):
 
 
 def _class_weights(weight, logs, axis):
-    weight = _checks.as_float_array("weight", _values(weight))
+    weight = _checks.as_float_array("weight", _data(weight))
     if weight.dtype != logs.dtype:
         raise TypeError(f"weight has dtype {weight.dtype}, must have input's dtype {logs.dtype}")
     _checks.shape_is("weight", weight, logs.shape[axis : axis + 1], "one value per class")
@@ -188,6 +188,7 @@ def _class_weights(weight, logs, axis):
 
 def _class_loss(logs, target, weight, ignore_index, reduction, smoothing, axis):
     classes = logs.shape[axis]
+    target = _array("target", target)
     if target.dtype.kind not in "iu":
         raise TypeError(f"target must be integer classes, got dtype {target.dtype}")
     _checks.shape_is(
@@ -209,11 +210,7 @@ def _class_loss(logs, target, weight, ignore_index, reduction, smoothing, axis):
         spread = logs if weight is None else logs * _along(weight, logs, axis)
         spread = apply(_axis_sum, spread, axis=axis) * -counted.astype(logs.dtype)
         losses = losses * (1 - smoothing) + spread * (smoothing / classes)
-    if reduction != "mean":
-        return _reduce(losses, reduction)
-    # A mean over nothing is NaN, as in PyTorch.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _reduce(losses, "sum") / factor.sum()
+    return _reduce(losses, reduction, factor.sum())
 
 
 def _along(vector, array, axis):
@@ -222,29 +219,42 @@ def _along(vector, array, axis):
 
 
 def _probability_loss(logs, target, weight, reduction, smoothing, axis):
-    target = _checks.as_float_array("target", target)
-    if target.dtype != logs.dtype:
-        raise TypeError(f"target has dtype {target.dtype}, must have input's dtype {logs.dtype}")
+    if _array("target", target).dtype != logs.dtype:
+        raise TypeError(
+            f"target has dtype {_data(target).dtype}, must have input's dtype {logs.dtype}"
+        )
+    if not isinstance(target, Tensor):
+        target = _checks.as_float_array("target", target)
     _checks.shape_is("target", target, logs.shape, "that of input, for probabilities")
     if smoothing:
         target = target * (1 - smoothing) + smoothing / logs.shape[axis]
     if weight is not None:
         target = target * _along(_class_weights(weight, logs, axis), logs, axis)
     losses = apply(_axis_sum, logs * target, axis=axis) * -1
-    if reduction != "mean":
-        return _reduce(losses, reduction)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _reduce(losses, "sum") / np.asarray(np.size(losses), logs.dtype)
+    return _reduce(losses, reduction)
 
 
-def _reduce(losses, reduction):
+def _reduce(losses, reduction, count=None):
+    """The losses, their sum, or the sum divided by `count`, by default their number."""
     if reduction == "none":
         return losses
-    total = losses.sum()
     if reduction == "sum":
-        return total
+        count = 1
+    elif count is None:
+        count = np.size(losses)
+    return apply(_divided_sum, losses, count=count)
+
+
+def _divided_sum(needs, losses, *, count):
+    shape, dtype = losses.shape, losses.dtype
+    count = np.asarray(count, dtype)
+
+    def backward(g):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (np.full(shape, g / count, dtype),)
+
     with np.errstate(invalid="ignore", divide="ignore"):  # the mean of nothing is NaN
-        return total / np.asarray(np.size(losses), losses.dtype)
+        return losses.sum() / count, backward
 
 
 def _pick_rule(needs, logs, *, target, axis):
@@ -266,7 +276,7 @@ def _axis_sum(needs, x, *, axis):
 
 
 def _squared_difference(needs, x, target):
-    x, target = _checks.as_float_arrays(input=x, target=target)
+    x, target = _checks.as_float_arrays({"input": x, "target": target})
     _checks.shape_is("target", target, x.shape, "that of input")
     difference = x - target
 
@@ -277,18 +287,28 @@ def _squared_difference(needs, x, target):
     return difference * difference, backward
 
 
-def _binary_rule(needs, x, *, target, pos_weight):
-    x = _checks.as_float_array("input", x)
+def _binary_rule(needs, x, target, *, weight, pos_weight):
+    x, target, weight, pos_weight = _checks.as_float_arrays(
+        {"input": x, "target": target}, {"weight": weight, "pos_weight": pos_weight}
+    )
+    _checks.shape_is("target", target, x.shape, "that of input")
+    for name, factor in (("weight", weight), ("pos_weight", pos_weight)):
+        if factor is not None:
+            _broadcasts(name, factor, x.shape)
+    weight = np.ones((), x.dtype) if weight is None else weight
+    yes = np.ones((), x.dtype) if pos_weight is None else pos_weight
     # -[p t log s(x) + (1 - t) log(1 - s(x))], s the logistic function; with
     # softplus(-x) = log(1 + exp(-|x|)) + max(-x, 0) it is (1 - t) x + q softplus(-x)
-    yes = target if pos_weight is None else target * pos_weight
-    q = yes + (1 - target)
+    q = yes * target + (1 - target)
     tail = np.exp(-np.abs(x))
-    loss = (1 - target) * x + q * (np.log1p(tail) + np.maximum(-x, 0))
+    softplus = np.log1p(tail) + np.maximum(-x, 0)
 
     def backward(g):
         # d softplus(-x) / dx = -s(-x)
         minus = np.where(x > 0, tail, 1) / (1 + tail)
-        return (g * ((1 - target) - q * minus),)
+        return (
+            g * weight * ((1 - target) - q * minus) if needs[0] else None,
+            g * weight * ((yes - 1) * softplus - x) if needs[1] else None,
+        )
 
-    return loss, backward
+    return weight * ((1 - target) * x + q * softplus), backward

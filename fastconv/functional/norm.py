@@ -69,8 +69,12 @@ def batch_norm(
     eps, momentum = _checks.real("eps", eps), _checks.real("momentum", momentum)
     if eps < 0:
         raise ValueError(f"eps must not be negative, got {eps}")
-    if not training and (running_mean is None or running_var is None):
-        raise ValueError("running_mean and running_var must be given unless training=True")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var must be given together, got one None")
+    if not training and running_mean is None:
+        raise ValueError(
+            "running_mean and running_var must be given unless training=True, got None"
+        )
     running = [r.data if isinstance(r, Tensor) else r for r in (running_mean, running_var)]
     return apply(
         _batch_norm_rule,
@@ -84,20 +88,27 @@ def batch_norm(
     )
 
 
-def _check(x, w, b, running):
+def _check(x, w, b, running, training):
     if x.ndim < 2:
         raise ValueError(f"input must have at least 2 axes (batch, channels), got shape {x.shape}")
-    channels = (x.shape[1],)
-    names = ("weight", "bias", "running_mean", "running_var")
-    for name, array in zip(names, (w, b, *running), strict=True):
+    for name, array in zip(("running_mean", "running_var"), running, strict=True):
+        if array is None:
+            continue
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{name} must be an ndarray, got {type(array).__name__}")
+        if array.dtype != x.dtype:
+            raise TypeError(f"{name} has dtype {array.dtype}, must have input's dtype {x.dtype}")
+        if training and not array.flags.writeable:
+            raise ValueError(f"{name} must be writeable to be updated, got a read-only array")
+    named = {"weight": w, "bias": b, "running_mean": running[0], "running_var": running[1]}
+    for name, array in named.items():
         if array is not None:
-            _checks.shape_is(name, np.asarray(array), channels, "one value per channel of input")
-            _checks.as_float_array(name, array)
+            _checks.shape_is(name, array, x.shape[1:2], "one value per channel of input")
 
 
 def _batch_norm_rule(needs, x, w, b, *, running, training, momentum, eps):
-    x, w, b = _checks.as_float_arrays(input=x, weight=w, bias=b)
-    _check(x, w, b, running)
+    x, w, b = _checks.as_float_arrays({"input": x}, {"weight": w, "bias": b})
+    _check(x, w, b, running, training)
     shape, dtype = x.shape, x.dtype
     if x.ndim > 5:  # any number of spatial axes, seen as one
         x = x.reshape(*shape[:2], -1)

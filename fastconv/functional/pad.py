@@ -59,7 +59,7 @@ def pad(input, pad, mode="constant", value=None):
     # per axis, the first axis first
     pairs = [(0, 0)] * (ndim - len(sizes) // 2)
     pairs += list(zip(sizes[::2], sizes[1::2], strict=True))[::-1]
-    fill = 0.0 if value is None else float(value)
+    fill = 0.0 if value is None else _checks.real("value", value, finite=False)
     return apply(_pad_rule, input, pairs=pairs, mode=mode, fill=fill)
 
 

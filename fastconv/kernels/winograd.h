@@ -23,8 +23,8 @@
 #define DEFINE_WINOGRAD(T, S)                                                                   \
     static void winograd_input_##S(const T *const *d, ptrdiff_t n, T *v, ptrdiff_t e)           \
     { (void)d; (void)n; (void)v; (void)e; }                                                     \
-    static void winograd_output_##S(const T *m, ptrdiff_t e, const T *b, T *const *o, int c)    \
-    { (void)m; (void)e; (void)b; (void)o; (void)c; }                                            \
+    static int winograd_output_##S(const T *m, ptrdiff_t e, const T *b, T *const *o, int c)     \
+    { (void)m; (void)e; (void)b; (void)o; (void)c; return 0; }                                  \
     static void winograd_weights_##S(const T *w, ptrdiff_t t, ptrdiff_t c, ptrdiff_t k,         \
                                      ptrdiff_t n, int used, T *u, ptrdiff_t e)                  \
     { (void)w; (void)t; (void)c; (void)k; (void)n; (void)used; (void)u; (void)e; }

@@ -32,9 +32,9 @@ cdef extern from "winograd.h" nogil:
     void winograd_input_float(const float** d, Py_ssize_t channels, float* v, Py_ssize_t element)
     void winograd_input_double(
         const double** d, Py_ssize_t channels, double* v, Py_ssize_t element)
-    void winograd_output_float(
+    int winograd_output_float(
         const float* m, Py_ssize_t element, const float* bias, float** out, int cols)
-    void winograd_output_double(
+    int winograd_output_double(
         const double* m, Py_ssize_t element, const double* bias, double** out, int cols)
     void winograd_weights_float(
         const float* w, Py_ssize_t step_tap, Py_ssize_t step_c, Py_ssize_t step_k,
@@ -131,12 +131,16 @@ def correlate_blocks(
     floating[:, ::1] work,               # TEMP (n_threads, sizes of tiles and product)
     int n_threads,
 ):
-    """y := x correlated with the 3x3 kernels, a block of tiles after the other."""
+    """y := x correlated with the 3x3 kernels, a block of tiles after the other.
+
+    Returns whether any tile had an infinity or NaN, which its other outputs then have too.
+    """
     cdef Tiling t = _tiling(frame, x.shape[4], y.shape[4])
     cdef Py_ssize_t tiles = x.shape[0] * x.shape[1] * t.down * t.across
     cdef Py_ssize_t task, panel, first, last, element = _tiles_element(block, t.channels)
     cdef const floating* bias_at = &bias[0] if bias.shape[0] else NULL
     cdef floating* v
+    cdef int wild = 0
     with nogil, parallel(num_threads=n_threads):
         for task in prange((tiles + block - 1) // block, schedule="dynamic"):
             first = task * block
@@ -144,9 +148,10 @@ def correlate_blocks(
             v = &work[threadid(), 0]
             _transform_tiles(&x[0, 0, 0, 0, 0], &t, first, last, &zeros[0], v, element)
             for panel in range(u.shape[0]):
-                _multiply_panel(
+                wild |= _multiply_panel(
                     v, element, &u[panel, 0], bias_at, &y[0, 0, 0, 0, 0], &t, panel, width,
                     first, last, v + ELEMENTS * element, _tiles_element(block, width))
+    return wild
 
 
 def correlate_shared(
@@ -163,7 +168,10 @@ def correlate_shared(
     floating[:, ::1] work,               # TEMP (n_threads, sizes of a panel and a product)
     int n_threads,
 ):
-    """y := x correlated with the 3x3 kernels, a panel of output channels after the other."""
+    """y := x correlated with the 3x3 kernels, a panel of output channels after the other.
+
+    Returns whether any tile had an infinity or NaN, which its other outputs then have too.
+    """
     cdef Tiling t = _tiling(frame, x.shape[4], y.shape[4])
     cdef Py_ssize_t tiles = x.shape[0] * x.shape[1] * t.down * t.across
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
@@ -171,6 +179,7 @@ def correlate_shared(
     cdef Py_ssize_t at, some, task, first, part
     cdef const floating* bias_at = &bias[0] if bias.shape[0] else NULL
     cdef floating* u
+    cdef int wild = 0
     for part in range((tiles + phase - 1) // phase):
         at = part * phase
         some = min(phase, tiles - at)
@@ -183,22 +192,25 @@ def correlate_shared(
             for task in prange(panels, schedule="dynamic"):
                 u = &work[threadid(), 0]
                 _transform_panel(w, w_by_output, task, t.channels, width, u)
-                _multiply_blocks(
+                wild |= _multiply_blocks(
                     &v[0], element, u, bias_at, &y[0, 0, 0, 0, 0], &t, task, width, at, some,
                     block, u + ELEMENTS * _panel_element(t.channels, width))
+    return wild
 
 
-cdef void _multiply_blocks(
+cdef int _multiply_blocks(
     const floating* v, Py_ssize_t element, const floating* u, const floating* bias, floating* y,
     const Tiling* t, Py_ssize_t panel, Py_ssize_t width, Py_ssize_t at, Py_ssize_t tiles,
     Py_ssize_t block, floating* product,
 ) noexcept nogil:
     cdef Py_ssize_t part
+    cdef int wild = 0
     for part in range((tiles + block - 1) // block):
-        _multiply_panel(
+        wild |= _multiply_panel(
             v + part * block * t.channels, element, u, bias, y, t, panel, width,
             at + part * block, at + min(part * block + block, tiles), product,
             _tiles_element(block, width))
+    return wild
 
 
 cdef void _transform_tiles(
@@ -226,7 +238,7 @@ cdef void _transform_tiles(
         v += t.channels
 
 
-cdef void _multiply_panel(
+cdef int _multiply_panel(
     const floating* v, Py_ssize_t element, const floating* u, const floating* bias, floating* y,
     const Tiling* t, Py_ssize_t panel, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last,
     floating* product, Py_ssize_t product_element,
@@ -238,6 +250,7 @@ cdef void _multiply_panel(
     cdef Py_ssize_t e, group, p, tile, n, i, j, row, col
     cdef Py_ssize_t k0 = panel * width
     cdef int cols = <int> min(width, t.outputs - k0)
+    cdef int wild = 0
     for e in range(ELEMENTS):
         for group in range((last - first + TILE_PIXELS - 1) // TILE_PIXELS):
             for p in range(TILE_PIXELS):
@@ -262,8 +275,11 @@ cdef void _multiply_panel(
                     out[i * SIDE + j] = y + (
                         ((n * t.out_height + row) * t.out_width + col) * t.outputs + k0)
         if floating is float:
-            winograd_output_float(product + (tile - first) * width, product_element,
-                                  bias + k0 if bias != NULL else NULL, out, cols)
+            wild |= winograd_output_float(
+                product + (tile - first) * width, product_element,
+                bias + k0 if bias != NULL else NULL, out, cols)
         else:
-            winograd_output_double(product + (tile - first) * width, product_element,
-                                   bias + k0 if bias != NULL else NULL, out, cols)
+            wild |= winograd_output_double(
+                product + (tile - first) * width, product_element,
+                bias + k0 if bias != NULL else NULL, out, cols)
+    return wild

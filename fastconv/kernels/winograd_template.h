@@ -41,12 +41,13 @@ DIRECT_TARGET static void NAME(winograd_input)(
 }
 
 /* out[i * 4 + j][0:cols] = (A^T m A)[i, j] + bias, for the places that are not NULL; m[e *
- * element] holds two vectors. */
-DIRECT_TARGET static void NAME(winograd_output)(
+ * element] holds two vectors. Returns whether any value was infinite or NaN. */
+DIRECT_TARGET static int NAME(winograd_output)(
     const T *m, ptrdiff_t element, const T *bias, T *const *out, int cols)
 {
     enum { LANES = VECTOR_BYTES / sizeof(T) };
     typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+    V wild = {0}; /* 0 times a value is NaN where the value is not finite */
     for (int half = 0; half < 2; half++, m += LANES) {
         int first = half * LANES;
         V t[4][6];
@@ -71,6 +72,7 @@ DIRECT_TARGET static void NAME(winograd_output)(
             V y[4] = {
                 m0 + sum + sum2 + b, difference + 2 * difference2 + b, sum + 4 * sum2 + b,
                 difference + 8 * difference2 + m5 + b};
+            wild += 0 * (y[0] + y[1]) + 0 * (y[2] + y[3]);
             for (int j = 0; j < 4; j++) {
                 T *to = out[i * 4 + j];
                 if (!to) continue;
@@ -79,6 +81,9 @@ DIRECT_TARGET static void NAME(winograd_output)(
             }
         }
     }
+    int any = 0;
+    for (int lane = 0; lane < LANES; lane++) any |= wild[lane] != 0;
+    return any;
 }
 
 /* u[e * element + c * 2 * LANES + k] = (G g G^T)[e] for the kernels g of `used` outputs k, zero

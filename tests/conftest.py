@@ -1,0 +1,98 @@
+"""What the tests share: seeds, real data where at hand, the contract of every operator."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from strategies import layouts
+
+import fastconv
+
+hypothesis.settings.register_profile(
+    "fastconv", deadline=None, derandomize=True, database=None, max_examples=60
+)
+hypothesis.settings.load_profile("fastconv")
+
+
+@pytest.fixture(autouse=True)
+def rng():
+    """Fresh generators, the test's and the library's: no test depends on those before it."""
+    fastconv.manual_seed(0)
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def shared_data():
+    """The folder of real data sets that FASTCONV_DATA names; without it the test is skipped."""
+    folder = Path(os.environ.get("FASTCONV_DATA", ""))
+    if "FASTCONV_DATA" not in os.environ or not folder.is_dir():
+        pytest.skip("FASTCONV_DATA does not name a folder of data sets")
+    return folder
+
+
+@pytest.fixture
+def keep_threads():
+    """Restore the number of threads that the test changes."""
+    before = fastconv.get_num_threads()
+    yield
+    fastconv.set_num_threads(before)
+
+
+def integers(rng, shape, dtype=np.float64, low=-4, high=4):
+    """Small integers as floats: sums and products of them are exact in both dtypes."""
+    return np.asarray(rng.integers(low, high, shape, endpoint=True), dtype)
+
+
+def forward_backward(function, *arrays, grad=None):
+    """The output of `function` and its gradients by `arrays`, for small integers as `grad`."""
+    tensors = [fastconv.Tensor(array, requires_grad=True) for array in arrays]
+    out = function(*tensors)
+    assert isinstance(out, fastconv.Tensor)
+    if grad is None:
+        grad = integers(np.random.default_rng(1), out.shape, out.dtype)
+    out.backward(grad)
+    for tensor in tensors:
+        assert tensor.grad.shape == tensor.shape
+        assert tensor.grad.dtype == tensor.dtype
+    return out.data, [tensor.grad for tensor in tensors]
+
+
+def assert_same_for_any_layout(function, *arrays):
+    """Memory layouts change no bit of the results, and operators change no byte of their inputs."""
+    for name in layouts(arrays[0]):
+        _assert_same_layout(function, arrays, [layouts(array)[name] for array in arrays], name)
+    constant = [np.broadcast_to(array[:1], array.shape) for array in arrays]  # stride 0
+    _assert_same_layout(function, [array.copy() for array in constant], constant, "broadcast")
+
+
+def _assert_same_layout(function, arrays, variants, name):
+    expected = function(*arrays)
+    grad = integers(np.random.default_rng(2), expected.shape, expected.dtype)
+    grad = np.broadcast_to(grad.flat[0], grad.shape) if name == "broadcast" else grad
+    _, expected_grads = forward_backward(function, *arrays, grad=grad.copy())
+    grad = grad if name == "broadcast" else layouts(grad)[name]
+
+    before = [array.tobytes() for array in (*variants, grad)]
+    plain = function(*variants)
+    out, grads = forward_backward(function, *variants, grad=grad)
+    assert [array.tobytes() for array in (*variants, grad)] == before, name
+
+    for result in (plain, out):
+        assert result.dtype == expected.dtype, name
+        assert_array_equal(result, expected, err_msg=name)
+    for result, reference in zip(grads, expected_grads, strict=True):
+        assert_array_equal(result, reference, err_msg=name)
+
+
+def assert_same_for_any_threads(function, *arrays):
+    """One, two and three threads give the same bits, forward and backward."""
+    results = []
+    for threads in (1, 2, 3):
+        fastconv.set_num_threads(threads)
+        assert fastconv.get_num_threads() == threads
+        out, grads = forward_backward(function, *arrays)
+        results.append([np.ascontiguousarray(array).tobytes() for array in (out, *grads)])
+    assert results[0] == results[1] == results[2]
