@@ -22,6 +22,7 @@ KERNELS = [
     "_build",
     "activation",
     "conv",
+    "depthwise",
     "direct",
     "im2col",
     "layout",

@@ -5,7 +5,8 @@ Three ways give the forward pass and the gradient by input:
 gemm
     im2col strip by strip and SciPy's BLAS: any shape, any machine, the yardstick.
 direct
-    Register tiles on packed weights that read the input in place: any shape.
+    Register tiles on packed weights that read the input in place: any shape. Where every
+    channel has a kernel of its own (depthwise), its vectors run along the channels instead.
 winograd
     F(4x4, 3x3), a quarter of the multiplications: 3x3, stride 1, whole vectors of channels.
 
@@ -24,7 +25,7 @@ from fastconv._geometry import CACHED_SHAPES
 from fastconv._matmul import check_blas
 from fastconv._threads import blas_threads_for, single_threaded_blas, threads_for
 from fastconv.kernels import conv as gemm
-from fastconv.kernels import direct, winograd
+from fastconv.kernels import depthwise, direct, winograd
 
 ALGORITHMS = ("auto", "gemm", "direct", "winograd")
 
@@ -40,6 +41,8 @@ CHANNELS = 64
 WEIGHTS_CACHE = 1 << 18
 # A convolution is cut into at least so many tasks, for threads to share evenly.
 DIRECT_TASKS = 16
+# Pixels of a depthwise strip: enough to pay for its pointers, few enough to stay in cache.
+DEPTHWISE_STRIP = 64
 
 # winograd: fewer channels than this and the transforms cost more than the products save.
 WINOGRAD_CHANNELS = 16
@@ -72,11 +75,17 @@ def correlate(x, w, w_by_output, bias, y, frame):
     WAYS[way](x, w, w_by_output, bias, y, frame)
 
 
-def choose(x_shape, w_shape, w_by_output, itemsize, frame):
-    """The name of the way to go for these shapes."""
+def chosen():
+    """What FASTCONV_ALGORITHM asks for, as far as this machine can."""
     wanted = os.environ.get("FASTCONV_ALGORITHM", "auto")
     _checks.one_of("FASTCONV_ALGORITHM", wanted, ALGORITHMS)
-    if wanted == "gemm" or not direct.SUPPORTED:
+    return wanted if direct.SUPPORTED else "gemm"
+
+
+def choose(x_shape, w_shape, w_by_output, itemsize, frame):
+    """The name of the way to go for these shapes."""
+    wanted = chosen()
+    if wanted == "gemm":
         return "gemm"
     if wanted != "direct" and _fits_winograd(x_shape, w_shape[0], itemsize, frame):
         outputs = w_shape[1] if w_by_output else w_shape[2]
@@ -139,6 +148,9 @@ def _gemm_schedule(pixels, outputs, depth, itemsize):
 
 def _direct(x, w, w_by_output, bias, y, frame):
     pixels, groups, outputs, depth = _sizes(x, w, w_by_output, frame)
+    if _is_depthwise(groups, outputs, depth, frame):
+        _depthwise(x, w, bias, y, frame)
+        return
     width = direct.panel_width(x.itemsize)
     panels = -(-outputs // width)
     threads = threads_for(pixels * outputs * depth * groups)
@@ -151,6 +163,35 @@ def _direct(x, w, w_by_output, bias, y, frame):
     direct.correlate(
         x, packed, bias, outputs, y, frame.packed, strip, block, inside, work, pointers, threads
     )
+
+
+def _is_depthwise(groups, outputs, depth, frame):
+    return groups > 1 and outputs == 1 and depth == math.prod(frame.taps)
+
+
+def _depthwise(x, w, bias, y, frame):
+    channels, taps = w.shape[0], math.prod(frame.taps)
+    weights = np.ascontiguousarray(w.reshape(channels, taps).T)
+    bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
+    pixels = x.shape[0] * math.prod(frame.count)
+    threads = threads_for(pixels * channels * taps)
+    work = np.empty((threads, channels), x.dtype)
+    pointers = np.empty((threads, DEPTHWISE_STRIP * (taps + 1)), np.intp)
+    depthwise.correlate(x, weights, bias, y, frame.packed, DEPTHWISE_STRIP, work, pointers, threads)
+
+
+def _depthwise_weight(x, dy, shape, frame):
+    channels, _, taps = shape
+    pixels = x.shape[0] * math.prod(frame.count)
+    span = max(-(-pixels // PARTS), DEPTHWISE_STRIP)
+    parts = np.empty((-(-pixels // span), taps, channels), x.dtype)
+    threads = threads_for(pixels * channels * taps)
+    work = np.empty((threads, channels), x.dtype)
+    pointers = np.empty((threads, DEPTHWISE_STRIP * (taps + 1)), np.intp)
+    depthwise.correlate_weight(
+        x, dy, parts, frame.packed, DEPTHWISE_STRIP, span, work, pointers, threads
+    )
+    return np.ascontiguousarray(parts.sum(axis=0).T).reshape(shape)
 
 
 @functools.lru_cache(CACHED_SHAPES)
@@ -230,6 +271,8 @@ def correlate_weight(x, dy, shape, frame):
     pixels = x.shape[0] * math.prod(frame.count)
     if not pixels:
         return np.zeros(shape, x.dtype)
+    if chosen() != "gemm" and _is_depthwise(groups, outputs, depth, frame):
+        return _depthwise_weight(x, dy, shape, frame)
     rows = frame.taps[0] * frame.taps[1]
     strip, span, band, parts = _weight_schedule(pixels, rows, shape, x.itemsize)
     threads = blas_threads_for(pixels * outputs * depth * groups)

@@ -90,7 +90,9 @@ def save(model_or_state, path, *, metadata=None):
     path : str or os.PathLike
         Its suffix, ``.npz`` or ``.safetensors``, chooses the format.
     metadata : dict, optional
-        What JSON can hold, to be read back with `load_metadata` (where tuples are lists).
+        What JSON can hold, to be read back with `load_metadata` (where tuples are lists). The
+        architecture of a network from :func:`fastconv.models.build` is added to it, so that
+        :func:`fastconv.load_model` can rebuild the network.
 
     Raises
     ------
@@ -119,6 +121,9 @@ def save(model_or_state, path, *, metadata=None):
     path, file_format = _path_and_format(path)
     arrays = _checked_arrays(model_or_state)
     text = _metadata_text(metadata)
+    architecture = getattr(model_or_state, "architecture", None)
+    if architecture is not None:
+        text = _metadata_text({"architecture": architecture, **(metadata or {})})
     with _replacement(path) as file:
         file_format.write(file, arrays, text)
 

@@ -1,5 +1,7 @@
 """The architectures that can be named, and so saved and loaded as a whole."""
 
+import numpy as np
+
 from fastconv import _checks, nn
 from fastconv.io import load, load_metadata
 
@@ -178,7 +180,10 @@ def load_model(path):
         )
     try:
         model = build(architecture["name"], architecture["arguments"])
-        model.load_state_dict(load(path))
+        state = load(path)
+        if any(array.dtype == np.float64 for array in state.values()):
+            model.double()
+        model.load_state_dict(state)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
     return model.eval()

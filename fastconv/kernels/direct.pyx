@@ -123,7 +123,7 @@ cdef void _correlate_strip(
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
     cdef Py_ssize_t p, r, tile, panel
-    _point_places(y + group * outputs, f, groups * outputs, p0, p1, places)
+    point_places(y + group * outputs, f, groups * outputs, p0, p1, places)
     x += group * width
     if run < SHORT_RUN and run < depth:
         gather(x, f, channels, 0, width, 0, kernel_rows, p0, p1, work)
@@ -131,7 +131,7 @@ cdef void _correlate_strip(
         for p in range(p1 - p0):
             rows[p] = work + p * depth
     else:
-        _point_rows(x, f, channels, width, whole_rows, p0, p1, stride, work, rows)
+        point_rows(x, f, channels, width, whole_rows, p0, p1, stride, work, rows)
     for r in range(depth // run):  # the last tile's idle pixels read what the last one reads
         for p in range(p1 - p0, stride):
             rows[r * stride + p] = rows[r * stride + p1 - p0 - 1]
@@ -169,7 +169,7 @@ cdef inline void _tile(
                            used, cols)
 
 
-cdef void _point_places(
+cdef void point_places(
     floating* y, const Frame* f, Py_ssize_t across, Py_ssize_t p0, Py_ssize_t p1, floating** places,
 ) noexcept nogil:
     """places[p - p0] := where the outputs of pixel p begin."""
@@ -184,7 +184,7 @@ cdef void _point_places(
         p += line
 
 
-cdef void _point_rows(
+cdef void point_rows(
     const floating* x, const Frame* f, Py_ssize_t channels, Py_ssize_t width, bint whole_rows,
     Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t stride, floating* work, const floating** rows,
 ) noexcept nogil:

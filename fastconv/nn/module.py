@@ -9,6 +9,10 @@ from fastconv.autograd import Tensor
 __all__ = ["IncompatibleKeys", "Module", "Parameter"]
 
 
+def _as_tensor(x):
+    return Tensor(x) if isinstance(x, np.ndarray) else x
+
+
 class Parameter(Tensor):
     """A Tensor that a :class:`Module` counts among its parameters when it is assigned.
 
@@ -126,8 +130,8 @@ class Module:
         raise TypeError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *inputs, **options):
-        inputs = [Tensor(x) if isinstance(x, np.ndarray) else x for x in inputs]
-        return self.forward(*inputs, **options)
+        inputs = [_as_tensor(x) for x in inputs]
+        return self.forward(*inputs, **{name: _as_tensor(x) for name, x in options.items()})
 
     def children(self):
         """The direct sub-modules."""
