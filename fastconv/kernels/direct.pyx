@@ -32,7 +32,7 @@ cdef extern from "direct.h" nogil:
 
 # Runs shorter than this are gathered into one: a tile starts a run at the cost of some ten steps.
 cdef enum:
-    SHORT_RUN = 12
+    SHORT_RUN = 4
 
 SUPPORTED = bool(direct_supported())
 PIXELS = TILE_PIXELS

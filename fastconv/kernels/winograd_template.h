@@ -87,18 +87,32 @@ DIRECT_TARGET static int NAME(winograd_output)(
 }
 
 /* u[e * element + c * 2 * LANES + k] = (G g G^T)[e] for the kernels g of `used` outputs k, zero
- * for the rest of two vectors. w[tap * step_tap + c * step_c + k * step_k] are the kernels. */
+ * for the rest of two vectors. w[tap * step_tap + c * step_c + k * step_k] are the kernels, of
+ * which step_c or step_k is 1; the number of channels is a multiple of the vector's lanes. */
 DIRECT_TARGET static void NAME(winograd_weights)(
     const T *w, ptrdiff_t step_tap, ptrdiff_t step_c, ptrdiff_t step_k, ptrdiff_t channels,
     int used, T *u, ptrdiff_t element)
 {
     enum { LANES = VECTOR_BYTES / sizeof(T) };
     typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
-    T kernel[9][2 * LANES];
+    T kernel[9][2 * LANES], stage[9][2 * LANES][LANES];
     memset(kernel, 0, sizeof kernel);
-    for (ptrdiff_t c = 0; c < channels; c++, w += step_c) {
-        for (int tap = 0; tap < 9; tap++)
-            for (int k = 0; k < used; k++) kernel[tap][k] = w[tap * step_tap + k * step_k];
+    for (ptrdiff_t c = 0; c < channels; c++) {
+        ptrdiff_t lane = c % LANES;
+        if (step_k == 1) {
+            for (int tap = 0; tap < 9; tap++)
+                memcpy(kernel[tap], w + tap * step_tap + c * step_c, used * sizeof(T));
+        } else {
+            /* The kernels of two outputs are far apart, often by a power of two, where they
+             * share cache sets: fetch some channels of each at a time. */
+            if (lane == 0)
+                for (int tap = 0; tap < 9; tap++)
+                    for (int k = 0; k < used; k++)
+                        memcpy(stage[tap][k], w + tap * step_tap + c + k * step_k,
+                               LANES * sizeof(T));
+            for (int tap = 0; tap < 9; tap++)
+                for (int k = 0; k < used; k++) kernel[tap][k] = stage[tap][k][lane];
+        }
         for (int half = 0; half < 2; half++) {
             T *to = u + (2 * c + half) * LANES;
             V t[6][3];
