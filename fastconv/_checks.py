@@ -8,6 +8,14 @@ import numpy as np
 FLOATS = (np.float32, np.float64)
 
 
+def float_dtype(name, dtype):
+    """`dtype` as a NumPy dtype, float32 or float64."""
+    dtype = np.dtype(dtype)
+    if dtype.type not in FLOATS:
+        raise TypeError(f"{name} must be float32 or float64, got {dtype}")
+    return dtype
+
+
 def as_float_array(name, x):
     """`x` as an aligned, native float32 or float64 ndarray; copied only if it must be."""
     if type(x) is not np.ndarray:
@@ -88,6 +96,13 @@ def one_of(name, value, choices):
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def boolean(name, value):
+    """`value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def axis(name, value, ndim):

@@ -1,14 +1,13 @@
 """The ``fastconv`` command: train, predict, info."""
 
 import argparse
-import contextlib
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-from fastconv import data, io, models
+from fastconv import _checks, data, io, models
 from fastconv._config import show_config
 from fastconv._threads import set_num_threads
 from fastconv.training import Classifier, Options, Trainer, checkpoint_path
@@ -22,7 +21,7 @@ def main(argv=None):
     try:
         return arguments.run(arguments) or 0
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        print(f"fastconv: {error}", file=sys.stderr)
+        print("fastconv:", " ".join(str(error).split()), file=sys.stderr)
         return 2
 
 
@@ -96,11 +95,13 @@ def _add_predict(commands):
 
 
 def _train(arguments):
-    if arguments.threads is not None:
-        set_num_threads(arguments.threads)
+    _set_threads(arguments.threads)
+    _check_writable(arguments.output)
+    io.check_path(arguments.output)
     if arguments.plot is not None:
-        _figure()  # a missing matplotlib is told now, not after the training
-    io._path_and_format(arguments.output)
+        _check_writable(arguments.plot)
+        kinds = _figure().canvas.get_supported_filetypes()
+        _checks.one_of("the suffix of --plot", arguments.plot.suffix[1:].lower(), sorted(kinds))
     options = Options(**{name: getattr(arguments, name) for name in Options.__dataclass_fields__})
     sizes = {"widths": arguments.widths, "blocks": arguments.blocks}
     sizes = {name: value for name, value in sizes.items() if value is not None}
@@ -196,11 +197,23 @@ def _plot(history, path):
     figure.savefig(path, dpi=120)
 
 
+def _set_threads(threads):
+    if threads is not None:
+        set_num_threads(_checks.integer("threads", threads, minimum=1))
+
+
+def _check_writable(path):
+    """What is only written after the training should fail before it."""
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")
+
+
 def _predict(arguments):
-    if arguments.threads is not None:
-        set_num_threads(arguments.threads)
+    _set_threads(arguments.threads)
+    top = _checks.integer("top", arguments.top, minimum=1)
+    if arguments.limit is not None:
+        _checks.integer("limit", arguments.limit, minimum=1)
     classifier = Classifier.load(arguments.model)
-    top = min(max(1, arguments.top), len(classifier.classes))
     for source in arguments.input:
         names, pixels = _images(source, classifier)
         probabilities = classifier.probabilities(pixels[: arguments.limit])
@@ -216,8 +229,5 @@ def _images(source, classifier):
     if path.suffix.lower() in data.IMAGE_SUFFIXES:
         size = tuple(classifier.size)
         return [source], data.read_image(path, channels=classifier.channels, size=size)[None]
-    with contextlib.suppress(ValueError):
-        pixels = data.load(source, split="test").x
-        return [f"{source}[{i}]" for i in range(len(pixels))], pixels
-    pixels = data.load(source).x
+    pixels = data.load_images(source, tuple(classifier.size))
     return [f"{source}[{i}]" for i in range(len(pixels))], pixels

@@ -203,6 +203,11 @@ def _read(path, read):
             raise ValueError(f"{path} is not a valid {path.suffix} file: {error}") from error
 
 
+def check_path(path):
+    """Raise unless `path` is one that :func:`save` could be given."""
+    _path_and_format(path)
+
+
 def _path_and_format(path):
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a path, got {path!r}")

@@ -52,6 +52,8 @@ def resnet(in_channels, num_classes, widths=(16, 32, 64), blocks=2, spatial_dims
     """
     n = _checks.integer("spatial_dims", spatial_dims, minimum=1)
     _checks.one_of("spatial_dims", n, (1, 2, 3))
+    if not hasattr(widths, "__len__") or not len(widths):
+        raise ValueError(f"widths must be a sequence of at least one int, got {widths!r}")
     widths = _checks.integers("widths", widths, len(widths), minimum=1)
     blocks = _checks.integer("blocks", blocks, minimum=1)
     conv, norm = _conv(n), _norm(n)
@@ -165,8 +167,8 @@ def load_model(path):
     ...     path = os.path.join(folder, "net.npz")
     ...     fastconv.save(net, path)
     ...     same = fastconv.load_model(path)
-    >>> (same[0].weight.data == net[0].weight.data).all()
-    np.True_
+    >>> bool((same[0].weight.data == net[0].weight.data).all())
+    True
     """
     architecture = load_metadata(path).get("architecture")
     if not (

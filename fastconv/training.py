@@ -5,6 +5,7 @@ number of the epoch alone, so a resumed run ends with the weights of an uninterr
 for bit.
 """
 
+import copy
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -42,7 +43,7 @@ class Options:
         Of weights, order and augmentation.
     """
 
-    epochs: int = 20
+    epochs: int = 30
     batch_size: int = 64
     lr: float = 0.1
     momentum: float = 0.9
@@ -60,6 +61,7 @@ class Options:
         for name in ("lr", "momentum", "weight_decay", "label_smoothing"):
             if _checks.real(name, getattr(self, name)) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        _checks.boolean("flip", self.flip)
         if self.lr == 0:
             raise ValueError("lr must be positive, got 0")
         if self.label_smoothing > 1:
@@ -97,6 +99,31 @@ class Classifier:
     size: tuple
     mean: tuple
     std: tuple
+
+    def __post_init__(self):
+        names = isinstance(self.classes, tuple) and all(isinstance(c, str) for c in self.classes)
+        if not names or not self.classes:
+            raise ValueError(f"classes must be a tuple of names, got {self.classes!r}")
+        self.channels = _checks.integer("channels", self.channels, minimum=1)
+        if not isinstance(self.size, tuple) or len(self.size) != 2:
+            raise ValueError(f"size must be (height, width), got {self.size!r}")
+        self.size = _checks.integers("size", self.size, 2, minimum=1)
+        expected = self.model.architecture["arguments"]
+        for name, value in (("in_channels", self.channels), ("num_classes", len(self.classes))):
+            if expected[name] != value:
+                raise ValueError(
+                    f"the network has {name}={expected[name]}, but the description has {value} "
+                    f"{'channels' if name == 'in_channels' else 'classes'}"
+                )
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or len(values) != self.channels:
+                raise ValueError(
+                    f"{name} must be a tuple of {self.channels} numbers, one for each channel, "
+                    f"got {values!r}"
+                )
+            if any(_checks.real(name, v) <= 0 for v in values if name == "std"):
+                raise ValueError(f"std must be positive, got {values}")
 
     @classmethod
     def for_dataset(cls, dataset, architecture, arguments):
@@ -170,7 +197,10 @@ class Classifier:
         if not isinstance(description, dict) or set(description) != set(cls._described()):
             raise ValueError(f"{path} holds a network without classes and image form")
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
-        return cls(model, **values)
+        try:
+            return cls(model, **values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from None
 
     @classmethod
     def _described(cls):
@@ -252,9 +282,7 @@ class Trainer:
         seen = right = total = 0
         for pixels, labels in self.batches:
             logits = model(self.classifier.normalised(pixels))
-            loss = cross_entropy(
-                logits, labels, label_smoothing=self.options.label_smoothing
-            )
+            loss = cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
             if not math.isfinite(loss.item()):
                 raise FloatingPointError(
                     f"the loss became {loss.item()} in epoch {self.epoch + 1}; "
@@ -317,12 +345,23 @@ class Trainer:
             {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             for prefix in ("model.", "optimizer.")
         )
-        state = unpack_state(optimizer, saved["optimizer"])
+        # Everything goes into a second trainer first, which leaves this one as it is if a part
+        # is missing or does not fit.
+        other = Trainer(copy.deepcopy(self.classifier), self.train, self.test, self.options)
+        generator = np.random.default_rng()
+        try:
+            other.classifier.model.load_state_dict(model)
+            other.optimizer.load_state_dict(unpack_state(optimizer, saved["optimizer"]))
+            other.scheduler.load_state_dict(saved["scheduler"])
+            generator.bit_generator.state = saved["generator"]
+            history = {name: list(saved["history"][name]) for name in self.history}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is a damaged checkpoint: {error!r}") from None
         self.classifier.model.load_state_dict(model)
-        self.optimizer.load_state_dict(state)
+        self.optimizer.load_state_dict(other.optimizer.state_dict())
         self.scheduler.load_state_dict(saved["scheduler"])
-        default_generator().bit_generator.state = saved["generator"]
-        self.history = saved["history"]
+        default_generator().bit_generator.state = generator.bit_generator.state
+        self.history = history
 
 
 def _plain(value):

@@ -107,7 +107,8 @@ class Tensor:
     array([2., 4., 6.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_node", "_requires_grad", "data", "grad")
+    # _saved: a recorded operator may need the data, so nothing may overwrite it
+    __slots__ = ("__weakref__", "_node", "_requires_grad", "_saved", "data", "grad")
     # NumPy then leaves `ndarray * tensor` to Tensor.__rmul__.
     __array_ufunc__ = None
 
@@ -119,10 +120,13 @@ class Tensor:
             data = np.asarray(data)
             if data.dtype == np.float64 and not is_numpy:
                 data = data.astype(np.float32)
+        if data.dtype.kind not in "biufc":
+            raise TypeError(f"data must be an array of numbers, got dtype {data.dtype}")
         self.data = data
         self.grad = None
         self._node = None
         self._requires_grad = False
+        self._saved = False
         if requires_grad:
             self.requires_grad = True
 
@@ -134,7 +138,7 @@ class Tensor:
     def requires_grad(self, value):
         if value and self.data.dtype.type not in (np.float32, np.float64):
             raise TypeError(
-                f"requires_grad needs data of float32 or float64, got {self.data.dtype}"
+                f"requires_grad needs data of dtype float32 or float64, got {self.data.dtype}"
             )
         if not value and self._node is not None:
             raise RuntimeError("requires_grad can be cleared on leaves only; use detach()")
@@ -240,6 +244,8 @@ class Tensor:
             grad = np.asarray(grad)
             if grad.shape != self.shape:
                 raise ValueError(f"grad must have shape {self.shape}, got {grad.shape}")
+            if not np.can_cast(grad.dtype, self.dtype, "same_kind"):
+                raise TypeError(f"grad must be real like the tensor, got dtype {grad.dtype}")
             # private, so that no gradient handed to a leaf aliases the caller's array
             grad = grad.astype(self.dtype)
         for leaf, gradient in _walk(self, grad, retain_graph).values():
@@ -257,7 +263,7 @@ def _walk(root, grad, retain_graph):
     queue = []
 
     def deliver(target, gradient):
-        gradient = gradient.astype(target.dtype, copy=False)
+        gradient = np.asarray(gradient, target.dtype)
         if isinstance(target, _Node):
             if target in waiting:
                 waiting[target] = _sum(waiting[target], gradient)
@@ -285,7 +291,7 @@ def _walk(root, grad, retain_graph):
             if target is not None and gradient is not None:
                 # A leaf keeps its gradient, so it must own it.
                 if not isinstance(target, _Node) and np.may_share_memory(gradient, grad):
-                    gradient = gradient.copy("K")
+                    gradient = np.array(gradient)
                 deliver(target, gradient)
     return leaves
 
@@ -304,29 +310,36 @@ def apply(rule, *inputs, **options):
     arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
     result, backward, *extra = rule(needs, *arrays, **options)
     out = Tensor(result)
-    if any(needs):
+    if any(needs) and out.dtype.kind == "f":
         targets = tuple(
             (x if x._node is None else x._node) if need else None
             for x, need in zip(inputs, needs, strict=True)
         )
+        for x in inputs:
+            if isinstance(x, Tensor):
+                x._saved = True
         out._node = _Node(backward, targets, out.dtype)
         out._requires_grad = True
     return (out, *extra) if extra else out
 
 
-def assign(target, result):
-    """Let the operand of an in-place operator be the operator's result, and return it.
+def apply_in_place(rule, target, **options):
+    """Run a rule of one array, let the array or Tensor be the result, and return it.
 
-    While recording, the old values stay where they are (backward functions may need them) and
-    the Tensor is given the new ones; otherwise memory is overwritten.
+    If the operator is recorded, or another one that may need the old values in its backward
+    function was, those stay where they are and the Tensor is given new ones; otherwise memory is
+    overwritten.
     """
     if not isinstance(target, Tensor):
-        target[...] = result
+        target[...] = apply(rule, target, **options)
         return target
-    if isinstance(result, Tensor) and result._node is not None:
-        if target._node is None and target.requires_grad:
-            raise RuntimeError("a leaf that requires a gradient cannot be changed in place")
+    if _mode.recording and target.requires_grad and target._node is None:
+        raise RuntimeError("a leaf that requires a gradient cannot be changed in place")
+    result = apply(rule, target, **options)
+    if result._node is not None:
         target.data, target._node, target._requires_grad = result.data, result._node, True
+    elif target._saved:
+        target.data = result.data
     else:
-        target.data[...] = np.asarray(result)
+        target.data[...] = result.data
     return target

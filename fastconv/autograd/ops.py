@@ -51,15 +51,15 @@ def _divide(needs, a, b):
 
 def _power(needs, a, b):
     y = np.power(a, b)
-    return y, _both(
-        needs,
-        a,
-        b,
-        # b a^(b-1), which is 0 for b = 0 even at a = 0
-        lambda g: g * np.where(b == 0, 0, b * np.power(a, np.where(b == 0, 1, b - 1))),
-        # log(a) y, which is 0 where y is 0
-        lambda g: g * np.where(y == 0, 0, y * np.log(np.where(y == 0, 1, a))),
-    )
+
+    def by_base(g):  # b a^(b-1), which is 0 for b = 0 even at a = 0
+        return g * np.where(b == 0, 0, b * np.power(a, np.where(b == 0, 1, b - 1)))
+
+    def by_exponent(g):  # log(a) a^b, whose limit at a = 0 is 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return g * np.where((a == 0) & (b >= 0), 0, y * np.log(a))
+
+    return y, _both(needs, a, b, by_base, by_exponent)
 
 
 def _negative(needs, x):
@@ -96,8 +96,8 @@ def _matmul(needs, a, b):
     cols = b[:, None] if b.ndim == 1 else b
 
     def backward(g):
-        g = np.expand_dims(g, -2) if a.ndim == 1 else g
         g = np.expand_dims(g, -1) if b.ndim == 1 else g
+        g = np.expand_dims(g, -2) if a.ndim == 1 else g
         return (
             _unbroadcast(np.matmul(g, np.swapaxes(cols, -1, -2)), rows.shape).reshape(shape_a)
             if needs[0]
@@ -185,7 +185,10 @@ def _axes(dim, ndim):
     if dim is None:
         return tuple(range(ndim))
     dims = dim if hasattr(dim, "__len__") else (dim,)
-    return tuple(_checks.axis("dim", d, ndim) for d in dims)
+    axes = tuple(_checks.axis("dim", d, ndim) for d in dims)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"dims must name an axis once, got {tuple(dims)}")
+    return axes
 
 
 def _shape_argument(shape):
@@ -201,6 +204,11 @@ def _method_mean(self, dim=None, keepdim=False):
     """Mean over the axes `dim` (an int, ints, or None for all)."""
     axes = _axes(dim, self.ndim)
     return _method_sum(self, dim, keepdim) / math.prod(self.shape[a] for a in axes)
+
+
+def _method_pow(self, exponent):
+    """Every value to a power; `exponent` broadcasts."""
+    return self**exponent
 
 
 def _method_reshape(self, *shape):
@@ -238,7 +246,10 @@ def _method_flatten(self, start_dim=0, end_dim=-1):
 
 def _method_astype(self, dtype):
     """The values in another dtype; gradients come back in this one's."""
-    return apply(_astype, self, dtype=np.dtype(dtype))
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biufc":
+        raise TypeError(f"dtype must be one of numbers, got {dtype}")
+    return apply(_astype, self, dtype=dtype)
 
 
 def _method_getitem(self, index):
@@ -297,6 +308,17 @@ def matmul(input, other):
     return apply(_matmul, input, other)
 
 
+def _arrays(tensors):
+    """A list of at least one Tensor or ndarray."""
+    tensors = [t if isinstance(t, Tensor) else np.asarray(t) for t in tensors]
+    if not tensors:
+        raise ValueError("tensors must hold at least one array, got none")
+    for i, t in enumerate(tensors):
+        if t.dtype.kind not in "biufc":
+            raise TypeError(f"tensors[{i}] must be an array of numbers, got dtype {t.dtype}")
+    return tensors
+
+
 def cat(tensors, dim=0):
     """Join arrays or tensors along an axis.
 
@@ -312,9 +334,7 @@ def cat(tensors, dim=0):
     >>> fastconv.cat([np.ones((2, 3)), np.zeros((1, 3))]).shape
     (3, 3)
     """
-    tensors = list(tensors)
-    if not tensors:
-        raise ValueError("tensors must hold at least one array, got none")
+    tensors = _arrays(tensors)
     dim = _checks.axis("dim", dim, np.ndim(tensors[0]))
     shapes = [np.shape(t) for t in tensors]
     if any(s[:dim] + s[dim + 1 :] != shapes[0][:dim] + shapes[0][dim + 1 :] for s in shapes):
@@ -334,9 +354,7 @@ def stack(tensors, dim=0):
     >>> fastconv.stack([np.ones(3), np.zeros(3)]).shape
     (2, 3)
     """
-    tensors = list(tensors)
-    if not tensors:
-        raise ValueError("tensors must hold at least one array, got none")
+    tensors = _arrays(tensors)
     dim = _checks.axis("dim", dim, np.ndim(tensors[0]) + 1)
     shape = np.shape(tensors[0])
     new = (*shape[:dim], 1, *shape[dim:])
@@ -375,7 +393,7 @@ for _name, _method in {
     "matmul": matmul,
     "mean": _method_mean,
     "permute": _method_permute,
-    "pow": _operator(_power),
+    "pow": _method_pow,
     "reshape": _method_reshape,
     "sqrt": sqrt,
     "sum": _method_sum,

@@ -16,4 +16,5 @@ from fastconv.data.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from fastconv.data.images import read_image as read_image
 from fastconv.data.loader import Minibatches as Minibatches
 from fastconv.data.sources import load as load
+from fastconv.data.sources import load_images as load_images
 from fastconv.data.sources import load_train_test as load_train_test

@@ -7,6 +7,7 @@ Every kind of source is opened by one function, which finds the source's parts (
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -137,6 +138,35 @@ def load_train_test(source, holdout=0.2, seed=0, *, size=None):
     return train, test
 
 
+def load_images(source, size):
+    """Read the images to classify: a source's test part, or its only one, without labels.
+
+    Parameters
+    ----------
+    source : str or path-like
+        As for :func:`load`.
+    size : (int, int)
+        The images of a folder are resized to this height and width; other sources' stay.
+
+    Returns
+    -------
+    ndarray of shape (N, C, H, W)
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError, ImportError
+        As :func:`load`.
+
+    Examples
+    --------
+    >>> from fastconv.data import load_images
+    >>> load_images("digits", (8, 8)).shape
+    (1797, 1, 8, 8)
+    """
+    parts = _open(source, size if _is_image_folder(source) else None)
+    return parts.get("test", parts.get("train")).read_images()
+
+
 def _dataset(parts, split):
     part = parts[split]
     named_by = parts.get("train", part)
@@ -165,7 +195,7 @@ def _open(source, size):
     size = check_image_size(size)
     digits = isinstance(source, str) and source == "digits"
     path = None if digits else existing_path("source", source)
-    if path is not None and path.is_dir() and not _has_idx_files(path):
+    if _is_image_folder(source):
         return _open_image_folder(path, size)
     if size is not None:
         raise ValueError(f"size is for folders of images, which {str(source)!r} is not: {size}")
@@ -176,6 +206,11 @@ def _open(source, size):
     if path.suffix.lower() == ".npz":
         return _open_npz(path)
     return _open_idx_file(path)
+
+
+def _is_image_folder(source):
+    path = Path(source)
+    return path.is_dir() and source != "digits" and not _has_idx_files(path)
 
 
 # ---------------------------------------------------------------------------------- digits

@@ -5,7 +5,7 @@ import numpy as np
 from fastconv import _checks
 from fastconv._layout import in_order_of, memory_order
 from fastconv._threads import threads_for
-from fastconv.autograd.engine import apply, assign
+from fastconv.autograd.engine import apply, apply_in_place
 from fastconv.kernels import activation as kernels
 
 __all__ = ["leaky_relu", "log_softmax", "relu", "softmax"]
@@ -38,8 +38,7 @@ def relu(input, inplace=False):
     >>> F.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    result = apply(_relu_rule, input)
-    return assign(input, result) if inplace else result
+    return (apply_in_place if inplace else apply)(_relu_rule, input)
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
@@ -69,8 +68,7 @@ def leaky_relu(input, negative_slope=0.01, inplace=False):
     array([-0.1,  0. ,  2. ])
     """
     slope = _checks.real("negative_slope", negative_slope)
-    result = apply(_leaky_relu_rule, input, slope=slope)
-    return assign(input, result) if inplace else result
+    return (apply_in_place if inplace else apply)(_leaky_relu_rule, input, slope=slope)
 
 
 def softmax(input, dim):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastconv import _checks
-from fastconv.autograd.engine import apply, assign
+from fastconv.autograd.engine import apply, apply_in_place
 from fastconv.random import default_generator
 
 __all__ = ["dropout"]
@@ -51,8 +51,8 @@ def dropout(input, p=0.5, training=True, inplace=False, generator=None):
         raise ValueError(f"p must be in [0, 1], got {p}")
     if not training or p == 0:
         return input
-    result = apply(_dropout_rule, input, p=p, generator=generator or default_generator())
-    return assign(input, result) if inplace else result
+    run = apply_in_place if inplace else apply
+    return run(_dropout_rule, input, p=p, generator=generator or default_generator())
 
 
 def _dropout_rule(needs, x, *, p, generator):

@@ -106,6 +106,11 @@ def _check(x, w, b, running, training):
             _checks.shape_is(name, array, x.shape[1:2], "one value per channel of input")
 
 
+# Statistics of infinities and NaN are NaN, without a word, as in PyTorch.
+_quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+@_quiet
 def _batch_norm_rule(needs, x, w, b, *, running, training, momentum, eps):
     x, w, b = _checks.as_float_arrays({"input": x}, {"weight": w, "bias": b})
     _check(x, w, b, running, training)
@@ -135,6 +140,7 @@ def _batch_norm_rule(needs, x, w, b, *, running, training, momentum, eps):
     if rows.size:
         kernels.normalize(rows, mean_, scale, shift, y, threads)
 
+    @_quiet
     def backward(g):
         dy = channels_last(g.reshape(x.shape)).reshape(rows.shape)
         total, product = backward_sums(rows, dy, mean_)

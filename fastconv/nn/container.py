@@ -31,7 +31,10 @@ class _Numbered(Module):
 
     def append(self, module):
         """Add a module at the end; return this one."""
-        self.add_module(str(len(self)), module)
+        number = len(self)
+        while str(number) in self._modules:  # a slice keeps its modules' names
+            number += 1
+        self.add_module(str(number), module)
         return self
 
 

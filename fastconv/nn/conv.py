@@ -25,9 +25,7 @@ def default_weights(module, shape, fan_in, bias, dtype, generator):
 
     A kernel's memory is channels-last, the form in which convolution reads it.
     """
-    dtype = np.dtype(dtype)
-    if dtype.type not in _checks.FLOATS:
-        raise TypeError(f"dtype must be float32 or float64, got {dtype}")
+    dtype = _checks.float_dtype("dtype", dtype)
     outputs, width, *kernel = shape
     if kernel:
         memory = np.empty((outputs, *_geometry.three(kernel, 1), width), dtype)

@@ -126,8 +126,9 @@ def zeros_(tensor):
 def dirac_(tensor, groups=1):
     """Convolution kernels that pass channel i of every group on to its output i."""
     array = _array(tensor)
-    if array.ndim < 3:
+    if not 3 <= array.ndim <= 5:
         raise ValueError(f"tensor must have 3 to 5 axes, got shape {array.shape}")
+    groups = _checks.integer("groups", groups, minimum=1)
     if array.shape[0] % groups:
         raise ValueError(f"groups must divide {array.shape[0]} outputs, got groups={groups}")
     array[...] = 0
@@ -142,9 +143,9 @@ def dirac_(tensor, groups=1):
 def orthogonal_(tensor, gain=1.0, generator=None):
     """A (semi-)orthogonal matrix over the axes but the first (Saxe et al., 2014)."""
     array = _array(tensor)
-    rows, cols = array.shape[0], math.prod(array.shape[1:])
     if array.ndim < 2:
         raise ValueError(f"tensor must have at least 2 axes, got shape {array.shape}")
+    rows, cols = array.shape[0], math.prod(array.shape[1:])
     draw = _rng(generator).standard_normal((max(rows, cols), min(rows, cols)))
     q, r = np.linalg.qr(draw)
     q *= np.sign(np.diag(r))  # makes the distribution uniform

@@ -1,11 +1,17 @@
 """Losses as layers."""
 
+import numpy as np
+
 import fastconv.functional as F
 from fastconv import _checks
 from fastconv.functional.loss import REDUCTIONS
 from fastconv.nn.module import Module
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "MSELoss", "NLLLoss"]
+
+
+def _array(x):
+    return None if x is None else np.asarray(x)
 
 
 class _Loss(Module):
@@ -30,7 +36,7 @@ class CrossEntropyLoss(_Loss):
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
         super().__init__(reduction)
-        self.register_buffer("weight", weight)
+        self.register_buffer("weight", _array(weight))
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input, target):
@@ -44,7 +50,7 @@ class NLLLoss(_Loss):
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
         super().__init__(reduction)
-        self.register_buffer("weight", weight)
+        self.register_buffer("weight", _array(weight))
         self.ignore_index = ignore_index
 
     def forward(self, input, target):
@@ -66,8 +72,8 @@ class BCEWithLogitsLoss(_Loss):
 
     def __init__(self, weight=None, reduction="mean", pos_weight=None):
         super().__init__(reduction)
-        self.register_buffer("weight", weight)
-        self.register_buffer("pos_weight", pos_weight)
+        self.register_buffer("weight", _array(weight))
+        self.register_buffer("pos_weight", _array(pos_weight))
 
     def forward(self, input, target):
         return F.binary_cross_entropy_with_logits(

@@ -1,9 +1,11 @@
 """``Module`` and ``Parameter``: what every layer and network is made of."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from fastconv import _checks
 from fastconv.autograd import Tensor
 
 __all__ = ["IncompatibleKeys", "Module", "Parameter"]
@@ -75,25 +77,23 @@ class Module:
             )
         tables = (self._parameters, self._buffers, self._modules)
         home = next((table for table in tables if name in table), None)
-        kind = self._table_of(value)
-        if kind is None and home is not None:
-            if value is not None and home is not self._buffers:
-                raise TypeError(
-                    f"{name} holds a parameter or module and cannot be set to "
-                    f"{type(value).__name__}; delete it first"
-                )
-            home[name] = value
-        elif kind is None:
+        kind = home
+        if isinstance(value, Parameter):
+            kind = self._parameters
+        elif isinstance(value, Module):
+            kind = self._modules
+        elif home is not None and value is not None and home is not self._buffers:
+            raise TypeError(
+                f"{name} holds a parameter or module and cannot be set to "
+                f"{type(value).__name__}; delete it first"
+            )
+        if kind is None:
             object.__setattr__(self, name, value)
-        else:
+            return
+        if kind is not home:  # else it keeps its place among the others
             for table in (*tables, self.__dict__):
                 table.pop(name, None)
-            kind[name] = value
-
-    def _table_of(self, value):
-        if isinstance(value, Parameter):
-            return self._parameters
-        return self._modules if isinstance(value, Module) else None
+        kind[name] = value
 
     def __getattr__(self, name):
         for table in ("_parameters", "_buffers", "_modules"):
@@ -111,19 +111,33 @@ class Module:
     def __dir__(self):
         return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
+    def _register(self, table, name, value):
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, got {name!r}")
+        if not name or "." in name:
+            raise ValueError(f"name must not be empty or have a dot, got {name!r}")
+        if name not in table and hasattr(self, name):
+            raise ValueError(f"name {name!r} is that of another attribute already")
+        table[name] = value
+
     def register_buffer(self, name, array):
-        """Add an array (or None) that is saved with the module but not trained."""
-        self._buffers[name] = array
+        """Add an ndarray (or None) that is saved with the module but not trained."""
+        if array is not None and not isinstance(array, np.ndarray):
+            raise TypeError(f"buffer {name!r} must be an ndarray, got {type(array).__name__}")
+        self._register(self._buffers, name, array)
 
     def register_parameter(self, name, parameter):
         """Add a :class:`Parameter`, or None for one that is left out."""
-        self._parameters[name] = parameter
+        if parameter is not None and not isinstance(parameter, Parameter):
+            kind = type(parameter).__name__
+            raise TypeError(f"parameter {name!r} must be a Parameter, got {kind}")
+        self._register(self._parameters, name, parameter)
 
     def add_module(self, name, module):
         """Add a sub-module by name."""
         if not isinstance(module, Module):
             raise TypeError(f"module {name!r} must be a Module, got {type(module).__name__}")
-        self._modules[name] = module
+        self._register(self._modules, name, module)
 
     def forward(self, *inputs, **options):
         """What the module computes; subclasses write it."""
@@ -205,9 +219,7 @@ class Module:
 
     def astype(self, dtype):
         """Convert parameters and floating buffers to float32 or float64; return the module."""
-        dtype = np.dtype(dtype)
-        if dtype.type not in (np.float32, np.float64):
-            raise TypeError(f"dtype must be float32 or float64, got {dtype}")
+        dtype = _checks.float_dtype("dtype", dtype)
         for module in self.modules():
             for parameter in module._parameters.values():
                 if parameter is not None:
@@ -232,15 +244,19 @@ class Module:
         The arrays are the live ones, not copies.
         """
         state = {}
-        for prefix, module in self.named_modules():
-            dot = f"{prefix}." if prefix else ""
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    state[dot + name] = parameter.data
-            for name, array in module._buffers.items():
-                if array is not None:
-                    state[dot + name] = array
+        self._add_state("", state)
         return state
+
+    def _add_state(self, prefix, state):
+        for name, parameter in self._parameters.items():
+            if parameter is not None:
+                state[prefix + name] = parameter.data
+        for name, array in self._buffers.items():
+            if array is not None:
+                state[prefix + name] = array
+        for name, module in self._modules.items():
+            if module is not None:
+                module._add_state(f"{prefix}{name}.", state)
 
     def load_state_dict(self, state_dict, strict=True):
         """Copy arrays into the parameters and buffers of the same names.
@@ -265,6 +281,9 @@ class Module:
             If a value is not an array of numbers.
         """
         own = self.state_dict()
+        if not isinstance(state_dict, Mapping):
+            kind = type(state_dict).__name__
+            raise TypeError(f"state_dict must be a mapping of names to arrays, got {kind}")
         arrays = {name: np.asarray(value) for name, value in state_dict.items()}
         missing = [name for name in own if name not in arrays]
         unexpected = [name for name in arrays if name not in own]
@@ -273,7 +292,7 @@ class Module:
             problems.append("missing: " + ", ".join(missing))
         if strict and unexpected:
             problems.append("unexpected: " + ", ".join(unexpected))
-        for name in own.keys() & arrays.keys():
+        for name in (name for name in own if name in arrays):
             if arrays[name].dtype.kind not in "fiub":
                 raise TypeError(f"{name} must be an array of numbers, got {arrays[name].dtype}")
             if arrays[name].shape != own[name].shape:

@@ -27,7 +27,7 @@ class _BatchNorm(Module):
         self.eps = _checks.real("eps", eps)
         self.momentum = None if momentum is None else _checks.real("momentum", momentum)
         self.affine, self.track_running_stats = bool(affine), bool(track_running_stats)
-        n = self.num_features
+        n, dtype = self.num_features, _checks.float_dtype("dtype", dtype)
         self.register_parameter("weight", Parameter(np.ones(n, dtype)) if affine else None)
         self.register_parameter("bias", Parameter(np.zeros(n, dtype)) if affine else None)
         tracked = self.track_running_stats
