@@ -25,7 +25,7 @@ from fastconv._geometry import CACHED_SHAPES
 from fastconv._matmul import check_blas
 from fastconv._threads import blas_threads_for, single_threaded_blas, threads_for
 from fastconv.kernels import conv as gemm
-from fastconv.kernels import depthwise, direct, winograd
+from fastconv.kernels import depthwise, direct, layout, winograd
 
 ALGORITHMS = ("auto", "gemm", "direct", "winograd")
 
@@ -56,6 +56,8 @@ BLOCK_TILES = 24
 # Gradient by weight: at most so many partial sums, in at most so many bytes.
 PARTS = 16
 PARTS_BYTES = 1 << 24
+# Pixels of a strip of the direct kernel.
+WEIGHT_STRIP = 128
 
 
 def correlate(x, w, w_by_output, bias, y, frame):
@@ -273,6 +275,8 @@ def correlate_weight(x, dy, shape, frame):
         return np.zeros(shape, x.dtype)
     if chosen() != "gemm" and _is_depthwise(groups, outputs, depth, frame):
         return _depthwise_weight(x, dy, shape, frame)
+    if chosen() != "gemm" and depth >= direct.PIXELS:
+        return _direct_weight(x, dy, shape, frame)
     rows = frame.taps[0] * frame.taps[1]
     strip, span, band, parts = _weight_schedule(pixels, rows, shape, x.itemsize)
     threads = blas_threads_for(pixels * outputs * depth * groups)
@@ -282,6 +286,29 @@ def correlate_weight(x, dy, shape, frame):
         failed = gemm.correlate_weight(x, dy, dw, frame.packed, strip, span, band, work, threads)
     check_blas(failed)
     return dw[0] if parts == 1 else dw.sum(axis=0)
+
+
+def _direct_weight(x, dy, shape, frame):
+    groups, outputs, depth = shape
+    pixels = x.shape[0] * math.prod(frame.count)
+    width = direct.panel_width(x.itemsize)
+    across = -(-outputs // width) * width
+    size = groups * depth * across * x.itemsize
+    parts = max(min(PARTS, PARTS_BYTES // size, pixels // WEIGHT_STRIP), min(2, pixels))
+    span = -(-pixels // parts)
+    parts = -(-pixels // span)
+    sums = np.empty((parts, groups, depth, across), x.dtype)
+    strip = min(WEIGHT_STRIP, span)
+    threads = threads_for(pixels * outputs * depth * groups)
+    work = np.empty((threads, strip * (depth + across) + depth), x.dtype)
+    pointers = np.empty((threads, strip * math.prod(frame.taps)), np.intp)
+    direct.correlate_weight(
+        x, dy, sums, outputs, width, frame.packed, strip, span, work, pointers, threads
+    )
+    total = sums[0] if parts == 1 else sums.sum(axis=0)
+    dw = np.empty((groups, across, depth), x.dtype)
+    layout.transpose(total, dw, threads_for(dw.size))
+    return np.ascontiguousarray(dw[:, :outputs])
 
 
 @functools.lru_cache(CACHED_SHAPES)

@@ -67,6 +67,33 @@ static int direct_supported(void)
         }                                                                                       \
     }
 
+/* dw[m * step + 0 .. two vectors) += sum over p of rows[p][m] * dy[p * two vectors + ...], for
+ * m from `skip` to 5. The sum starts at zero, so that long reductions are sums of sums.
+ */
+#define DEFINE_DIRECT_WEIGHT(NAME, T)                                                           \
+    DIRECT_TARGET static void NAME(                                                             \
+        const T *const *rows, ptrdiff_t first, const T *dy, ptrdiff_t pixels, T *dw,            \
+        ptrdiff_t step, ptrdiff_t skip)                                                         \
+    {                                                                                           \
+        enum { LANES = VECTOR_BYTES / sizeof(T) };                                              \
+        typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));  \
+        V c[TILE_PIXELS][2] = {{{0}}};                                                          \
+        for (ptrdiff_t p = 0; p < pixels; p++, dy += 2 * LANES) {                               \
+            const T *a = rows[p] + first;                                                       \
+            V y0 = *(const V *)dy, y1 = *(const V *)(dy + LANES);                               \
+            c[0][0] += a[0] * y0; c[0][1] += a[0] * y1;                                         \
+            c[1][0] += a[1] * y0; c[1][1] += a[1] * y1;                                         \
+            c[2][0] += a[2] * y0; c[2][1] += a[2] * y1;                                         \
+            c[3][0] += a[3] * y0; c[3][1] += a[3] * y1;                                         \
+            c[4][0] += a[4] * y0; c[4][1] += a[4] * y1;                                         \
+            c[5][0] += a[5] * y0; c[5][1] += a[5] * y1;                                         \
+        }                                                                                       \
+        for (ptrdiff_t m = skip; m < TILE_PIXELS; m++) {                                        \
+            *(V *)(dw + m * step) += c[m][0];                                                   \
+            *(V *)(dw + m * step + LANES) += c[m][1];                                           \
+        }                                                                                       \
+    }
+
 #else
 
 static int direct_supported(void) { return 0; }
@@ -80,10 +107,19 @@ static int direct_supported(void) { return 0; }
         (void)rows; (void)runs; (void)stride; (void)run; (void)w;                               \
         (void)bias; (void)out; (void)pixels; (void)cols;                                        \
     }
+#define DEFINE_DIRECT_WEIGHT(NAME, T)                                                           \
+    static void NAME(                                                                           \
+        const T *const *rows, ptrdiff_t first, const T *dy, ptrdiff_t pixels, T *dw,            \
+        ptrdiff_t step, ptrdiff_t skip)                                                         \
+    {                                                                                           \
+        (void)rows; (void)first; (void)dy; (void)pixels; (void)dw; (void)step; (void)skip;      \
+    }
 
 #endif
 
 DEFINE_DIRECT_TILE(direct_tile_float, float)
 DEFINE_DIRECT_TILE(direct_tile_double, double)
+DEFINE_DIRECT_WEIGHT(direct_weight_float, float)
+DEFINE_DIRECT_WEIGHT(direct_weight_double, double)
 
 #endif

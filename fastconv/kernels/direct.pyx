@@ -29,6 +29,12 @@ cdef extern from "direct.h" nogil:
     void direct_tile_double(
         const double** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const double* w,
         const double* bias, double** out, int pixels, int cols)
+    void direct_weight_float(
+        const float** rows, Py_ssize_t first, const float* dy, Py_ssize_t pixels, float* dw,
+        Py_ssize_t step, Py_ssize_t skip)
+    void direct_weight_double(
+        const double** rows, Py_ssize_t first, const double* dy, Py_ssize_t pixels, double* dw,
+        Py_ssize_t step, Py_ssize_t skip)
 
 # Runs shorter than this are gathered into one: a tile starts a run at the cost of some ten steps.
 cdef enum:
@@ -113,25 +119,15 @@ cdef void _correlate_strip(
 ) noexcept nogil:
     """Pixels [p0, p1) and panels [panel0, panel1) of one group."""
     cdef Py_ssize_t depth = w.shape[2], groups = w.shape[0]
-    cdef Py_ssize_t kernel_rows = f.taps[0] * f.taps[1]
-    cdef Py_ssize_t width = depth // (kernel_rows * f.taps[2])
-    cdef Py_ssize_t channels = groups * width
-    cdef bint whole_rows = f.adjacent and groups == 1
-    cdef Py_ssize_t run = f.taps[2] * width if whole_rows else width
+    cdef Py_ssize_t width = depth // (f.taps[0] * f.taps[1] * f.taps[2])
     cdef Py_ssize_t tiles = (p1 - p0 + TILE_PIXELS - 1) // TILE_PIXELS
     cdef Py_ssize_t stride = tiles * TILE_PIXELS
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
-    cdef Py_ssize_t p, r, tile, panel
+    cdef Py_ssize_t p, r, tile, panel, run
     point_places(y + group * outputs, f, groups * outputs, p0, p1, places)
-    x += group * width
-    if run < SHORT_RUN and run < depth:
-        gather(x, f, channels, 0, width, 0, kernel_rows, p0, p1, work)
-        run = depth
-        for p in range(p1 - p0):
-            rows[p] = work + p * depth
-    else:
-        point_rows(x, f, channels, width, whole_rows, p0, p1, stride, work, rows)
+    run = _point_runs(
+        x + group * width, f, groups, width, SHORT_RUN, p0, p1, stride, work, rows)
     for r in range(depth // run):  # the last tile's idle pixels read what the last one reads
         for p in range(p1 - p0, stride):
             rows[r * stride + p] = rows[r * stride + p1 - p0 - 1]
@@ -167,6 +163,108 @@ cdef inline void _tile(
     else:
         direct_tile_double(rows + first, runs, stride, run, &w[group, panel, 0, 0], bias, out,
                            used, cols)
+
+
+def correlate_weight(
+    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, G * C)
+    const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', G * K)
+    floating[:, :, :, ::1] dw,           # OUT  (parts, G, taps * C, panels * width): partial sums
+    Py_ssize_t outputs, Py_ssize_t width,  # OPT  K, and output channels of a panel
+    const Py_ssize_t[::1] frame,
+    Py_ssize_t strip, Py_ssize_t span,   # OPT  pixels of a strip and of a part
+    floating[:, ::1] work,               # TEMP (n_threads, strip * (taps * C + panels * width)
+                                         #       + taps_w * C)
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * taps)
+    int n_threads,
+):
+    """dw[s, t, c, k] := sum over the pixels p of part s of x[p, t, c] dy[p, k].
+
+    The caller adds the parts, in order. Needs taps * C >= PIXELS.
+    """
+    cdef Frame f = read_frame(frame)
+    cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
+    cdef Py_ssize_t groups = dw.shape[1], task, part
+    with nogil, parallel(num_threads=n_threads):
+        for task in prange(dw.shape[0] * groups, schedule="dynamic"):
+            part = task // groups
+            _correlate_weight_part(
+                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &dw[part, task % groups, 0, 0], &f,
+                groups, task % groups, dw.shape[2], outputs, dw.shape[3], width,
+                part * span, min(part * span + span, pixels), strip,
+                &work[threadid(), 0], <const floating**> &pointers[threadid(), 0])
+
+
+cdef void _correlate_weight_part(
+    const floating* x, const floating* dy, floating* dw, const Frame* f, Py_ssize_t groups,
+    Py_ssize_t group, Py_ssize_t depth, Py_ssize_t outputs, Py_ssize_t across, Py_ssize_t width,
+    Py_ssize_t first, Py_ssize_t last, Py_ssize_t strip, floating* work, const floating** rows,
+) noexcept nogil:
+    """One group's sums over pixels [first, last), strip by strip."""
+    cdef Py_ssize_t channels = depth // (f.taps[0] * f.taps[1] * f.taps[2])
+    cdef Py_ssize_t run, some, r, i, start, panel
+    cdef floating* packed = work
+    cdef const floating** row
+    memset(dw, 0, depth * across * sizeof(floating))
+    work += strip * across
+    while first < last:
+        some = min(strip, last - first)
+        _pack_rows(dy + first * groups * outputs + group * outputs, groups * outputs, some,
+                   outputs, width, packed)
+        run = _point_runs(x + group * channels, f, groups, channels, TILE_PIXELS, first,
+                          first + some, strip, work, rows)
+        for r in range(depth // run):
+            row = rows + r * strip
+            for i in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
+                # the last tile of a run reaches back, and leaves alone what is done already
+                start = min(i * TILE_PIXELS, run - TILE_PIXELS)
+                for panel in range(across // width):
+                    if floating is float:
+                        direct_weight_float(
+                            row, start, packed + panel * some * width, some,
+                            dw + (r * run + start) * across + panel * width, across,
+                            i * TILE_PIXELS - start)
+                    else:
+                        direct_weight_double(
+                            row, start, packed + panel * some * width, some,
+                            dw + (r * run + start) * across + panel * width, across,
+                            i * TILE_PIXELS - start)
+        first += some
+
+
+cdef void _pack_rows(
+    const floating* dy, Py_ssize_t step, Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t width,
+    floating* packed,
+) noexcept nogil:
+    """packed[panel, i, j] := dy[i, panel * width + j], zero beyond the last output."""
+    cdef Py_ssize_t panel, i, j, used
+    for panel in range((outputs + width - 1) // width):
+        used = min(width, outputs - panel * width)
+        for i in range(rows):
+            for j in range(used):
+                packed[j] = dy[i * step + panel * width + j]
+            for j in range(used, width):
+                packed[j] = 0
+            packed += width
+
+
+cdef Py_ssize_t _point_runs(
+    const floating* x, const Frame* f, Py_ssize_t groups, Py_ssize_t width, Py_ssize_t shortest,
+    Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t stride, floating* work, const floating** rows,
+) noexcept nogil:
+    """Point pixels to their runs in x, or to one gathered run if runs are shorter than
+    `shortest`; return the length of a run."""
+    cdef Py_ssize_t kernel_rows = f.taps[0] * f.taps[1]
+    cdef Py_ssize_t depth = kernel_rows * f.taps[2] * width
+    cdef bint whole_rows = f.adjacent and groups == 1
+    cdef Py_ssize_t run = f.taps[2] * width if whole_rows else width
+    cdef Py_ssize_t p
+    if run >= shortest or run == depth:
+        point_rows(x, f, groups * width, width, whole_rows, p0, p1, stride, work, rows)
+        return run
+    gather(x, f, groups * width, 0, width, 0, kernel_rows, p0, p1, work)
+    for p in range(p1 - p0):
+        rows[p] = work + p * depth
+    return depth
 
 
 cdef void point_places(
