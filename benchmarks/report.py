@@ -11,6 +11,7 @@ NOTHING = "\N{EN DASH}"
 STYLES = {
     "SciPy": ("#b5b5b5", "^", True),
     "NumPy": ("#707070", "s", True),
+    "NumPy tuned": ("#707070", "s", False),
     "torch NCHW": ("#d9541e", "D", False),
     "torch ch. last": ("#d9541e", "D", True),
     "fastconv": ("#0b5fa5", "o", True),
@@ -42,6 +43,7 @@ def table(records, peak):
         "GFLOP",
         *(f"{column} ms" for column in present),
         "vs NumPy",
+        "vs tuned",
         "vs torch",
         "GFLOP/s",
         "of peak",
@@ -54,6 +56,7 @@ def table(records, peak):
             f"{record['flops'] / 1e9:.3f}",
             *(_optional(_milliseconds, figure["medians"].get(column)) for column in present),
             _optional(_ratio, figure["numpy"]),
+            _optional(_ratio, figure["tuned"]),
             _optional(_ratio, figure["torch"]),
             _rate(figure["rate"]),
             _percent(figure["rate"] / peak),
@@ -62,12 +65,16 @@ def table(records, peak):
         ]
         for record, figure in zip(records, figures, strict=True)
     ]
-    mean = {name: _mean(figure[name] for figure in figures) for name in ("numpy", "torch", "rate")}
+    mean = {
+        name: _mean(figure[name] for figure in figures)
+        for name in ("numpy", "tuned", "torch", "rate")
+    }
     rows.append(
         [
             f"geometric mean of {len(rows)}",
             *[""] * (len(present) + 1),
             _optional(_ratio, mean["numpy"]),
+            _optional(_ratio, mean["tuned"]),
             _optional(_ratio, mean["torch"]),
             _rate(mean["rate"]),
             _percent(mean["rate"] / peak),
@@ -86,6 +93,7 @@ def _figures(record):
     return {
         "medians": medians,
         "numpy": medians["NumPy"] / ours,
+        "tuned": medians["NumPy tuned"] / ours,
         "torch": min(medians[column] for column in TORCH) / ours if TORCH[0] in medians else None,
         "rate": record["flops"] / ours,
         "error": errors["fastconv"],

@@ -25,7 +25,7 @@ except ImportError:
 __all__ = ["COLUMNS", "RESULTS", "TORCH", "Rival", "reference", "rivals", "set_num_threads"]
 
 TORCH = ("torch NCHW", "torch ch. last")
-COLUMNS = ("fastconv", "NumPy", "loops", "SciPy", *TORCH)
+COLUMNS = ("fastconv", "NumPy", "NumPy tuned", "loops", "SciPy", *TORCH)
 # What a training step returns; a forward pass returns the first of them.
 RESULTS = ("output", "input gradient", "weight gradient", "bias gradient")
 
@@ -97,10 +97,19 @@ def channels_last(array):
 # NumPy --------------------------------------------------------------------------------------
 
 
-def correlate_groups(windows, w, groups):
-    """y (N, K, *out) of windows (N, C, *out, *kernel): a product of tensors for each group."""
+def correlate_windows(windows, w, groups):
+    """y (N, K, *out) of windows (N, C, *out, *kernel), as the formula reads: windows times w."""
     kernel = (1, *range(2 - w.ndim, 0))
-    # This order of the factors copies the windows in the longest runs.
+    parts = [
+        np.moveaxis(np.tensordot(part, kernels, (kernel, kernel)), -1, 1)
+        for part, kernels in zip(np.split(windows, groups, 1), np.split(w, groups), strict=True)
+    ]
+    return parts[0] if groups == 1 else np.concatenate(parts, 1)
+
+
+def correlate_groups(windows, w, groups):
+    """The same with the factors exchanged, which copies the windows in longer runs."""
+    kernel = (1, *range(2 - w.ndim, 0))
     parts = [
         np.tensordot(kernels, part, (kernel, kernel)).swapaxes(0, 1)
         for part, kernels in zip(np.split(windows, groups, 1), np.split(w, groups), strict=True)
@@ -141,18 +150,21 @@ def stacked_columns(windows, n, groups):
     return windows.transpose(order).reshape(groups, depth, batch * math.prod(sizes[:n]))
 
 
+PLAIN = (correlate_windows, weight_gradient_groups)
 PER_GROUP = (correlate_groups, weight_gradient_groups)
 STACKED = (correlate_stacked, weight_gradient_stacked)
 
 
 def numpy_forms(layer, x, w, b, dy):
+    tuned = (PER_GROUP,) if layer.groups == 1 else (PER_GROUP, STACKED)
+    forms = [("NumPy", PLAIN), *(("NumPy tuned", products) for products in tuned)]
     return [
         Rival(
-            "NumPy",
+            column,
             lambda products=products: numpy_forward(layer, products, x, w, b)[0],
             lambda products=products: numpy_step(layer, products, x, w, b, dy),
         )
-        for products in ((PER_GROUP,) if layer.groups == 1 else (PER_GROUP, STACKED))
+        for column, products in forms
     ]
 
 

@@ -61,6 +61,7 @@ def _add_train(commands):
     add("--model", choices=sorted(models.ARCHITECTURES), default="resnet")
     add("--widths", type=_ints, default=None, help="channels of the stages, as 16,32,64")
     add("--blocks", type=int, default=None, help="residual blocks of each stage")
+    add("--stem-stride", type=int, default=None, help="stride of the first convolution")
     add("--holdout", type=float, default=0.2, help="share of the images held out for testing")
     add("--size", type=_ints, default=None, help="resize images of a folder to HEIGHT,WIDTH")
     add("--epochs", type=int, default=default.epochs)
@@ -103,7 +104,7 @@ def _train(arguments):
         kinds = _figure().canvas.get_supported_filetypes()
         _checks.one_of("the suffix of --plot", arguments.plot.suffix[1:].lower(), sorted(kinds))
     options = Options(**{name: getattr(arguments, name) for name in Options.__dataclass_fields__})
-    sizes = {"widths": arguments.widths, "blocks": arguments.blocks}
+    sizes = {name: getattr(arguments, name) for name in ("widths", "blocks", "stem_stride")}
     sizes = {name: value for name, value in sizes.items() if value is not None}
     train, test = data.load_train_test(
         arguments.data, holdout=arguments.holdout, seed=options.seed, size=arguments.size

@@ -35,8 +35,7 @@ def tables(text):
     for block in text.split("\n\n"):
         if block.startswith("|"):
             titles, _, *rows = (
-                [cell.strip() for cell in line.split("|")[1:-1]]
-                for line in block.splitlines()
+                [cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()
             )
             found.append([dict(zip(titles, row, strict=True)) for row in rows])
     return found
