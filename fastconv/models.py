@@ -16,9 +16,7 @@ def _norm(n):
     return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[n - 1]
 
 
-def resnet(
-    in_channels, num_classes, widths=(16, 32, 64), blocks=2, stem_stride=1, spatial_dims=2
-):
+def resnet(in_channels, num_classes, widths=(16, 32, 64), blocks=2, stem_stride=1, spatial_dims=2):
     """A residual network [1]_ for small images, signals or volumes of any size.
 
     A 3-tap stem, then for every width `blocks` residual blocks of two 3-tap convolutions with
@@ -60,6 +58,7 @@ def resnet(
         raise ValueError(f"widths must be a sequence of at least one int, got {widths!r}")
     widths = _checks.integers("widths", widths, len(widths), minimum=1)
     blocks = _checks.integer("blocks", blocks, minimum=1)
+    stem_stride = _checks.integer("stem_stride", stem_stride, minimum=1)
     conv, norm = _conv(n), _norm(n)
     width = widths[0]
     stem = conv(in_channels, width, 3, stem_stride, padding=1, bias=False)

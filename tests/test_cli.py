@@ -470,6 +470,7 @@ def test_damaged_data_is_named(model, tmp_path, fails):
         ("train --threads 0", ["threads", "0"]),
         ("train --widths 0", ["widths", "0"]),
         ("train --blocks 0", ["blocks", "0"]),
+        ("train --stem-stride 0", ["stem_stride", "0"]),
         ("train --model lenet --blocks 2", ["lenet", "blocks"]),
         ("train --model lenet --widths 1,2,3", ["widths", "(1, 2, 3)"]),
         ("train --size 8,8", ["size", "8"]),

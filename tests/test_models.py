@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 import fastconv
 from fastconv import models, nn
 
-RESNET = {"in_channels": 2, "num_classes": 5, "widths": (4, 6), "blocks": 1}
+RESNET = {"in_channels": 2, "num_classes": 5, "widths": (4, 6), "blocks": 1, "stem_stride": 2}
 LENET = {"in_channels": 1, "num_classes": 3, "widths": (4, 6), "hidden": 7}
 
 every_suffix = pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -38,7 +38,7 @@ def resnet_size(inputs, classes, widths, blocks, taps, spatial_dims):
 @pytest.mark.parametrize("spatial_dims", [1, 2, 3])
 @pytest.mark.parametrize(("widths", "blocks"), [((4,), 1), ((4, 6), 2), ((3, 3, 5), 1)])
 def test_resnet_has_the_parameters_of_its_description(spatial_dims, widths, blocks):
-    net = models.resnet(2, 5, widths, blocks, spatial_dims)
+    net = models.resnet(2, 5, widths, blocks, spatial_dims=spatial_dims)
     assert count(net) == resnet_size(2, 5, widths, blocks, 3, spatial_dims)
 
 
@@ -50,12 +50,22 @@ def test_default_sizes():
 
 @pytest.mark.parametrize("spatial_dims", [1, 2, 3])
 def test_resnet_takes_inputs_of_any_size(spatial_dims, rng):
-    net = models.resnet(2, 5, (4, 6), 1, spatial_dims).eval()
+    net = models.resnet(2, 5, (4, 6), 1, spatial_dims=spatial_dims).eval()
     for size in ((9, 8, 7), (12, 5, 4), (1, 1, 1)):
         x = rng.standard_normal((3, 2, *size[:spatial_dims])).astype(np.float32)
         logits = net(x)
         assert logits.shape == (3, 5)
         assert np.isfinite(logits.data).all()
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, (13, 10)), (2, (7, 5)), (3, (5, 4))])
+def test_stem_stride_shrinks_the_maps_of_the_first_stage(stride, size, rng):
+    net = models.resnet(2, 5, (4,), 1, stem_stride=stride)
+    x = rng.standard_normal((1, 2, 13, 10)).astype(np.float32)
+    assert net[0](x).shape == (1, 4, *size)
+    assert net[:4](x).shape == (1, 4, *size)
+    assert net(x).shape == (1, 5)
+    assert count(net) == count(models.resnet(2, 5, (4,), 1))
 
 
 def test_lenet_takes_images_of_any_size(rng):
@@ -101,6 +111,8 @@ BAD_CALLS = [
     (lambda: models.resnet(1, 2, widths=(4, 0)), ValueError, ["widths", "0"]),
     (lambda: models.resnet(1, 2, widths=4), (TypeError, ValueError), ["widths", "4"]),
     (lambda: models.resnet(1, 2, blocks=0), ValueError, ["blocks", "0"]),
+    (lambda: models.resnet(1, 2, stem_stride=0), ValueError, ["stem_stride", "0"]),
+    (lambda: models.resnet(1, 2, stem_stride=1.5), TypeError, ["stem_stride", "1.5"]),
     (lambda: models.resnet(1, 2, spatial_dims=4), ValueError, ["spatial_dims", "4"]),
     (lambda: models.resnet(1, 2, spatial_dims=2.0), TypeError, ["spatial_dims", "2.0"]),
     (lambda: models.lenet(1, 2, widths=(4, 6, 8)), ValueError, ["widths", "(4, 6, 8)"]),

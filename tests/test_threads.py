@@ -124,15 +124,16 @@ class Net(nn.Module):
         self.stem = nn.Conv2d(3, 16, 5, 2, padding=2)
         self.norm = nn.BatchNorm2d(16)
         self.same = nn.Conv2d(16, 16, 3, padding=1)
-        self.depthwise = nn.Conv2d(16, 32, 3, dilation=2, groups=16)
+        self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.grouped = nn.Conv2d(16, 32, 3, dilation=2, groups=8)
         self.dense = nn.Linear(32 * 5 * 4, 64)
         self.out = nn.Linear(64, 10)
 
     def forward(self, x):
         x = F.relu(self.norm(self.stem(x)))
         x = F.leaky_relu(self.same(x)) + x
-        x = F.max_pool2d(x, 3, 2, padding=1)
-        x = self.depthwise(x)
+        x = self.depthwise(x) * 0.5
+        x = self.grouped(F.max_pool2d(x, 3, 2, padding=1))
         x = F.avg_pool2d(x, 2, 1) + F.lp_pool2d(abs(x) + 0.1, 2, 2, 1)
         x = F.adaptive_avg_pool2d(x, (5, 4)) + F.adaptive_max_pool2d(x, (5, 4))
         return self.out(F.relu(self.dense(x.flatten(1))))
