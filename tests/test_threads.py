@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 import fastconv
 import fastconv.functional as F
 from fastconv import Tensor, _threads, nn, optim
+from fastconv.kernels import _build
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -346,6 +347,7 @@ def watched(expected):
 
 
 @needs_fork
+@pytest.mark.skipif(not _build.OPENMP, reason="without OpenMP no region is parallel")
 @pytest.mark.parametrize("algorithm", ["auto", "gemm"])
 def test_fork_after_a_parallel_region(algorithm, tmp_path):
     script = (
