@@ -4,9 +4,12 @@ Environment switches, for testing builds:
 
 FASTCONV_OPENMP=0   build without OpenMP (single-threaded kernels)
 FASTCONV_BOUNDS=1   check every memoryview index in the kernels
+FASTCONV_LEVELS=0   build for the platform's baseline alone
 """
 
+import copy
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +33,10 @@ KERNELS = [
     "pool",
     "winograd",
 ]
+# Instruction sets beyond the platform's baseline: all kernels are built once more for each, into
+# a folder of that name, and fastconv.kernels chooses when it is imported.
+LEVELS = {"avx2": ["-mavx2", "-mfma"]}
+ONCE = ["_build"]  # tells what the processor has, so it must run on any
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"
 DIRECTIVES = {
     "language_level": 3,
@@ -54,7 +61,7 @@ def write_blas_int():
 
 
 class BuildKernels(build_ext):
-    """Adds optimisation flags and OpenMP where the compiler has them."""
+    """Adds optimisation flags, OpenMP and instruction sets where the compiler has them."""
 
     def finalize_options(self):
         super().finalize_options()
@@ -64,45 +71,73 @@ class BuildKernels(build_ext):
         msvc = self.compiler.compiler_type == "msvc"
         optimise = ["/O2"] if msvc else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
         compile_args, link_args = self.openmp_flags(msvc)
+        link_args = link_args + ([] if sys.platform in ("win32", "darwin") else ["-Wl,-s"])
+        levels = {level: flags for level, flags in LEVELS.items() if self.builds_level(level)}
+        self.extensions = [e for e in self.extensions if level_of(e) in {"": [], **levels}]
         for extension in self.extensions:
             extension.extra_compile_args += optimise + compile_args
+            extension.extra_compile_args += levels.get(level_of(extension), [])
             extension.extra_link_args += link_args
         super().build_extensions()
+
+    def build_extension(self, extension):
+        # The levels' objects come from the same sources: keep them apart.
+        own = copy.copy(self)
+        own.build_temp = os.path.join(self.build_temp, level_of(extension))
+        build_ext.build_extension(own, extension)
+
+    def copy_extensions_to_source(self):
+        for level in {level_of(extension) for extension in self.extensions}:
+            self.mkpath(f"fastconv/kernels/{level}")
+        super().copy_extensions_to_source()
+
+    def builds_level(self, level):
+        """Whether the compiler has this instruction set, and can ask for it at run time."""
+        if os.environ.get("FASTCONV_LEVELS", "1") == "0":
+            return False
+        source = f'int main(void) {{ return __builtin_cpu_supports("{level}"); }}\n'
+        return self.builds(source, LEVELS[level], [])
 
     def openmp_flags(self, msvc):
         """(compile, link) flags of a compiler that builds an OpenMP program, or none."""
         if os.environ.get("FASTCONV_OPENMP", "1") == "0":
             return [], []
+        source = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
         for compile_args, link_args in (
             [(["/openmp"], [])]
             if msvc
             else [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])]
         ):
-            if self.builds_openmp(compile_args, link_args):
+            if self.builds(source, compile_args, link_args):
                 return compile_args, link_args
         print("fastconv: no OpenMP found, building single-threaded kernels")
         return [], []
 
-    def builds_openmp(self, compile_args, link_args):
-        source = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+    def builds(self, source, compile_args, link_args):
+        """Whether the compiler makes a program of `source` with these flags."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "openmp.c"
+            path = Path(folder) / "probe.c"
             path.write_text(source, encoding="utf-8")
             try:
                 objects = self.compiler.compile(
                     [str(path)], output_dir=folder, extra_postargs=compile_args
                 )
                 self.compiler.link_executable(
-                    objects, str(Path(folder) / "openmp"), extra_postargs=link_args
+                    objects, str(Path(folder) / "probe"), extra_postargs=link_args
                 )
             except (CompileError, LinkError):
                 return False
         return True
 
 
-write_blas_int()
-setup(
-    ext_modules=cythonize(
+def level_of(extension):
+    """The folder below fastconv/kernels, empty for the baseline."""
+    return "/".join(extension.name.split(".")[2:-1])
+
+
+def extensions():
+    """Every kernel for the baseline, and once more for each level, from the same C."""
+    baseline = cythonize(
         [
             Extension(
                 f"fastconv.kernels.{name}",
@@ -115,6 +150,21 @@ setup(
         ],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
-    ),
-    cmdclass={"build_ext": BuildKernels},
-)
+    )
+    return baseline + [
+        Extension(
+            f"fastconv.kernels.{level}.{name}",
+            extension.sources,
+            include_dirs=extension.include_dirs,
+            depends=extension.depends,
+            define_macros=extension.define_macros,
+            optional=True,
+        )
+        for level in LEVELS
+        for name, extension in zip(KERNELS, baseline, strict=True)
+        if name not in ONCE
+    ]
+
+
+write_blas_int()
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

@@ -15,6 +15,7 @@ WARM_UP = 0.3  # seconds, or WARM_UP_CALLS, whichever ends first
 WARM_UP_CALLS = 4
 SAMPLE = 2e-3  # seconds that one sample should last ...
 SAMPLE_CALLS = 20  # ... but of at most so many calls
+TICKS = 0.012  # seconds: processor time is counted in ticks, of 4 ms or so
 SLOW = 0.2  # seconds: a call beyond needs no call before it to wake its threads
 
 
@@ -83,16 +84,16 @@ def _sample(call, estimate):
     return (time.perf_counter() - start) / calls
 
 
-def _wait_for_idle_threads(limit=0.05):
+def _wait_for_idle_threads(limit=0.5):
     """Return when this process burns no more time.
 
-    OpenMP's and OpenBLAS's threads spin for some milliseconds after their last work; they
-    would take cores away from the next contender.
+    OpenMP's threads spin for some milliseconds after their last work and OpenBLAS's for a
+    tenth of a second; they would take cores away from the next contender.
     """
     end = time.perf_counter() + limit
     while time.perf_counter() < end:
         start, burnt = time.perf_counter(), time.process_time()
-        time.sleep(1e-3)
+        time.sleep(TICKS)
         if time.process_time() - burnt < 0.1 * (time.perf_counter() - start):
             break
 

@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from fastconv import data, functional, models, nn, optim
+from fastconv._algorithm import algorithm
 from fastconv._config import show_config
 from fastconv._threads import get_num_threads, set_num_threads
 from fastconv.autograd import (
@@ -30,6 +31,7 @@ __all__ = [
     "GradcheckError",
     "Tensor",
     "__version__",
+    "algorithm",
     "cat",
     "col2im",
     "concatenate",

@@ -7,7 +7,7 @@ import numpy as np
 import scipy
 
 from fastconv import _threads
-from fastconv.kernels import _build
+from fastconv.kernels import ISA, _build, available
 
 __all__ = ["show_config"]
 
@@ -31,6 +31,7 @@ def show_config():
         "NumPy": np.__version__,
         "SciPy": scipy.__version__,
         "OpenMP": "yes" if _build.OPENMP else "no: single-threaded kernels",
+        "instructions": f"{ISA} (of {', '.join(available())})",
         "index checks": "yes" if _build.BOUNDS else "no",
         "BLAS": _threads.describe_blas(),
         "threads": f"{_threads.get_num_threads()} of {os.cpu_count()} CPUs",

@@ -1,6 +1,6 @@
 """How a correlation is computed: which kernel, and how its work is cut.
 
-Three ways give the forward pass and the gradient by input:
+Three ways give the forward pass and the gradients:
 
 gemm
     im2col strip by strip and SciPy's BLAS: any shape, any machine, the yardstick.
@@ -8,26 +8,25 @@ direct
     Register tiles on packed weights that read the input in place: any shape. Where every
     channel has a kernel of its own (depthwise), its vectors run along the channels instead.
 winograd
-    F(4x4, 3x3), a quarter of the multiplications: 3x3, stride 1, whole vectors of channels.
+    Minimal filtering, with up to four times fewer multiplications: 3x3 and 5x5 kernels, any
+    number of taps along a first axis of three, and 3 taps on signals; stride 1, one group,
+    whole vectors of channels.
 
-The latter two need AVX2 and FMA. ``FASTCONV_ALGORITHM`` in the environment is "auto", the
-fastest for the shape, or the name of one, which is then used wherever it can be.
+The latter two need the vectors of GCC or Clang. `choose` decides; an `algorithm` that cannot
+take a shape leaves it to the next simpler one.
 """
 
 import functools
 import math
-import os
+from typing import NamedTuple
 
 import numpy as np
 
-from fastconv import _checks
 from fastconv._geometry import CACHED_SHAPES
 from fastconv._matmul import check_blas
 from fastconv._threads import blas_threads_for, single_threaded_blas, threads_for
 from fastconv.kernels import conv as gemm
 from fastconv.kernels import depthwise, direct, layout, winograd
-
-ALGORITHMS = ("auto", "gemm", "direct", "winograd")
 
 # gemm: a strip's columns should stay in the second-level cache, but BLAS packs the weights
 # again for every strip, so a strip has many rows.
@@ -44,74 +43,178 @@ DIRECT_TASKS = 16
 # Pixels of a depthwise strip: enough to pay for its pointers, few enough to stay in cache.
 DEPTHWISE_STRIP = 64
 
-# winograd: fewer channels than this and the transforms cost more than the products save.
-WINOGRAD_CHANNELS = 16
+# winograd: outputs of a tile, along the last two axes, for the taps along them.
+SCHEMES = {(3, 3): ((4, 4), (2, 2)), (5, 5): ((2, 2),), (1, 3): ((1, 4),)}
+# To transform a value of a tile's input, output or weights costs as much as so many
+# multiplications of the products (measured: benchmarks/README.md).
+TRANSFORM = 5
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
 SHARED_CHANNELS = 128
 # ... up to so many bytes of them at a time.
 SHARED_BYTES = 1 << 24
 # Tiles of a block: their transforms should stay in the second-level cache.
 BLOCK_TILES = 24
+# Gradient by weight: bytes of a phase's tiles at one element, to stay in that cache as well,
+# and the least number of tiles, for the sums are read and written once a phase.
+PHASE_BYTES = 1 << 18
+PHASE_TILES = 128
 
-# Gradient by weight: at most so many partial sums, in at most so many bytes.
+# Gradient by weight otherwise: at most so many partial sums, in at most so many bytes.
 PARTS = 16
 PARTS_BYTES = 1 << 24
 # Pixels of a strip of the direct kernel.
 WEIGHT_STRIP = 128
 
 
-def correlate(x, w, w_by_output, bias, y, frame):
+class Shape(NamedTuple):
+    """What decisions are made from."""
+
+    images: int
+    groups: int
+    outputs: int  # of a group
+    channels: int  # of a group
+    itemsize: int
+
+    def pixels(self, frame):
+        return self.images * math.prod(frame.count)
+
+    def depth(self, frame):
+        """Products of an output."""
+        return self.channels * math.prod(frame.taps)
+
+
+def _shape(x, w):
+    return Shape(x.shape[0], *w.shape[:2], w.shape[5], x.itemsize)
+
+
+def correlate(x, w, bias, y, frame, algorithm, prepared=None):
     """Set y, at the frame's places, to x correlated with w, plus bias.
 
     Parameters
     ----------
     x : ndarray of shape (N, D, H, W, G * C)
-    w : ndarray of shape (G, K, taps * C) if `w_by_output`, else (G, taps * C, K)
+    w : ndarray of shape (G, K, *taps, C), of any strides
     bias : ndarray of shape (G * K,) or None
     y : ndarray of shape (N, D', H', W', G * K)
     frame : fastconv._geometry.Frame
+    algorithm : str
+        One of :data:`fastconv._algorithm.ALGORITHMS`.
+    prepared : Prepared, optional
+        Keeps the form of the weights that kernels read.
     """
     if not x.shape[0]:
         return
-    way = choose(x.shape, w.shape, w_by_output, x.dtype.itemsize, frame)
-    WAYS[way](x, w, w_by_output, bias, y, frame)
+    way, tile = choose(_shape(x, w), frame, algorithm)
+    prepared = _NOT_KEPT if prepared is None else prepared
+    if way == "winograd":
+        # An infinity or NaN has spread over its tile? Let it reach only who reads it.
+        if not _winograd(x, w, bias, y, frame, tile, prepared):
+            return
+        way = "direct"
+    (_gemm if way == "gemm" else _direct)(x, w, bias, y, frame, prepared)
 
 
-def chosen():
-    """What FASTCONV_ALGORITHM asks for, as far as this machine can."""
-    wanted = os.environ.get("FASTCONV_ALGORITHM", "auto")
-    _checks.one_of("FASTCONV_ALGORITHM", wanted, ALGORITHMS)
-    return wanted if direct.SUPPORTED else "gemm"
+@functools.lru_cache(CACHED_SHAPES)
+def choose(shape, frame, algorithm):
+    """(way, tile of winograd or None) for a forward pass or a gradient by input."""
+    if algorithm == "gemm" or not direct.SUPPORTED:
+        return "gemm", None
+    if algorithm != "direct":
+        one = shape._replace(images=1)  # an image is computed alone as in a batch
+        tile = min(
+            _schemes(shape, frame),
+            key=lambda tile: _winograd_cost(one, frame, tile)[0],
+            default=None,
+        )
+        if tile and (
+            algorithm == "winograd"
+            or sum(_winograd_cost(shape, frame, tile)) < _direct_cost(shape, frame)
+        ):
+            return "winograd", tile
+    return "direct", None
 
 
-def choose(x_shape, w_shape, w_by_output, itemsize, frame):
-    """The name of the way to go for these shapes."""
-    wanted = chosen()
-    if wanted == "gemm":
-        return "gemm"
-    if wanted != "direct" and _fits_winograd(x_shape, w_shape[0], itemsize, frame):
-        outputs = w_shape[1] if w_by_output else w_shape[2]
-        if wanted == "winograd" or _pays_winograd(x_shape[4], outputs, frame):
-            return "winograd"
-    return "direct"
+@functools.lru_cache(CACHED_SHAPES)
+def choose_weight(shape, frame, algorithm):
+    """(way, tile of winograd or None) for the gradient by weight."""
+    way, tile = choose(shape, frame, algorithm)
+    if way == "winograd" and not (
+        frame.taps[0] == 1 and frame.first[0] == 0 and frame.count[0] == frame.size[0]
+    ):
+        way, tile = "direct", None  # its tiles are of slices
+    if way == "direct" and not _is_depthwise(shape, frame):
+        way = "direct" if shape.depth(frame) >= direct.PIXELS else "gemm"
+    return way, tile
 
 
-def _fits_winograd(x_shape, groups, itemsize, frame):
-    lanes = winograd.LANE_BYTES // itemsize
-    return frame.unit_3x3 and groups == 1 and x_shape[4] % lanes == 0
+def _schemes(shape, frame):
+    """Tiles that fit the kernel, with whole vectors of channels."""
+    fits = (
+        shape.groups == 1
+        and shape.channels % winograd.CHANNELS == 0
+        and all(frame.spacing)
+        and (frame.taps[0] == 1 or frame.spacing[0] == 1)
+        and frame.taps[0] <= winograd.DEEPEST
+    )
+    return SCHEMES.get(frame.taps[1:], ()) if fits else ()
 
 
-def _pays_winograd(channels, outputs, frame):
-    """36 products a tile of 4x4 against 9 an output, less what transforms cost."""
-    _, height, width = frame.count
-    tiles = -(-height // 4) * -(-width // 4)
-    return min(channels, outputs) >= WINOGRAD_CHANNELS and 36 * tiles < 6 * height * width
+def _tiles(frame, tile):
+    """Tiles of a slice."""
+    spans = [side * space for side, space in zip(tile, frame.spacing[1:], strict=True)]
+    return math.prod(
+        -(-count // span) * space
+        for count, span, space in zip(frame.count[1:], spans, frame.spacing[1:], strict=True)
+    )
 
 
-def _sizes(x, w, w_by_output, frame):
-    """(output pixels, groups, outputs and products of a group)"""
-    outputs, depth = w.shape[1:] if w_by_output else w.shape[:0:-1]
-    return x.shape[0] * math.prod(frame.count), w.shape[0], outputs, depth
+def _elements(frame, tile):
+    """Products of a tile, where its outputs have as many times the taps."""
+    return math.prod(side + taps - 1 for side, taps in zip(tile, frame.taps[1:], strict=True))
+
+
+def _winograd_cost(shape, frame, tile):
+    """Multiplications for all tiles and for the weights, with transforms counted as such."""
+    tiles = shape.images * frame.count[0] * _tiles(frame, tile)
+    products = frame.taps[0] * shape.channels * shape.outputs
+    transforms = TRANSFORM * (shape.channels + shape.outputs)
+    elements = _elements(frame, tile)
+    return elements * tiles * (products + transforms), elements * TRANSFORM * products
+
+
+def _direct_cost(shape, frame):
+    return shape.pixels(frame) * shape.outputs * shape.depth(frame)
+
+
+class Prepared:
+    """Weights in the form that kernels read, made again when they have changed.
+
+    The weights are compared with a copy, bit by bit, at every use: much cheaper than what is
+    kept, and no change can go unnoticed.
+    """
+
+    def __init__(self):
+        self._kept = {}
+
+    def get(self, key, w, make):
+        """``make()`` for these weights: the one kept under `key`, if any, or a new one."""
+        values = w.reshape(-1)
+        copy, made = self._kept.get(key, (None, None))
+        if made is None or not layout.same(copy, values, threads_for(values.size)):
+            made = make()
+            self._kept = {key: (values.copy(), made)}
+        return made
+
+    def __reduce__(self):
+        return Prepared, ()  # copies and pickles of a layer make their own
+
+
+class _NotKept:
+    def get(self, key, w, make):
+        return make()
+
+
+_NOT_KEPT = _NotKept()
 
 
 def _padded_bias(bias, groups, outputs, panels, width, dtype):
@@ -122,15 +225,22 @@ def _padded_bias(bias, groups, outputs, panels, width, dtype):
     return padded
 
 
-def _gemm(x, w, w_by_output, bias, y, frame):
-    pixels, groups, outputs, depth = _sizes(x, w, w_by_output, frame)
-    strip, block = _gemm_schedule(pixels, outputs, depth, x.itemsize)
-    threads = blas_threads_for(pixels * outputs * depth * groups)
+def _gemm(x, w, bias, y, frame, prepared):
+    shape = _shape(x, w)
+    pixels, depth = shape.pixels(frame), shape.depth(frame)
+    # BLAS reads (K, taps * C) and its transpose alike: take the one that is nearer
+    by_output = w.strides[5] == w.itemsize
+    rows = w if by_output else w.transpose(0, 2, 3, 4, 5, 1)
+    rows = np.ascontiguousarray(rows).reshape(
+        (shape.groups, shape.outputs, depth) if by_output else (shape.groups, depth, shape.outputs)
+    )
+    strip, block = _gemm_schedule(pixels, shape.outputs, depth, x.itemsize)
+    threads = blas_threads_for(pixels * shape.outputs * depth * shape.groups)
     work = np.empty((threads, strip * (depth + block)), x.dtype)
     bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
     with single_threaded_blas:
         failed = gemm.correlate(
-            x, w, w_by_output, bias, y, frame.packed, strip, block, work, threads
+            x, rows, by_output, bias, y, frame.packed, strip, block, work, threads
         )
     check_blas(failed)
 
@@ -148,16 +258,23 @@ def _gemm_schedule(pixels, outputs, depth, itemsize):
     return strip, min(block, outputs)
 
 
-def _direct(x, w, w_by_output, bias, y, frame):
-    pixels, groups, outputs, depth = _sizes(x, w, w_by_output, frame)
-    if _is_depthwise(groups, outputs, depth, frame):
+def _direct(x, w, bias, y, frame, prepared):
+    shape = _shape(x, w)
+    if _is_depthwise(shape, frame):
         _depthwise(x, w, bias, y, frame)
         return
+    groups, outputs = shape.groups, shape.outputs
+    pixels, depth = shape.pixels(frame), shape.depth(frame)
     width = direct.panel_width(x.itemsize)
     panels = -(-outputs // width)
     threads = threads_for(pixels * outputs * depth * groups)
-    packed = np.empty((groups, panels, depth, width), x.dtype)
-    direct.pack(w, w_by_output, packed, min(threads, groups * panels))
+
+    def pack():
+        packed = np.empty((groups, panels, depth, width), x.dtype)
+        direct.pack(w, packed, min(threads, groups * panels))
+        return packed
+
+    packed = prepared.get(("direct", w.shape, w.dtype), w, pack)
     bias = _padded_bias(bias, groups, outputs, panels, width, x.dtype)
     strip, block, inside = _direct_schedule(pixels, panels, width, depth, x.itemsize)
     work = np.empty((threads, (strip + 1) * depth), x.dtype)
@@ -167,8 +284,8 @@ def _direct(x, w, w_by_output, bias, y, frame):
     )
 
 
-def _is_depthwise(groups, outputs, depth, frame):
-    return groups > 1 and outputs == 1 and depth == math.prod(frame.taps)
+def _is_depthwise(shape, frame):
+    return shape.groups > 1 and shape.outputs == shape.channels == 1
 
 
 def _depthwise(x, w, bias, y, frame):
@@ -180,20 +297,6 @@ def _depthwise(x, w, bias, y, frame):
     work = np.empty((threads, channels), x.dtype)
     pointers = np.empty((threads, DEPTHWISE_STRIP * (taps + 1)), np.intp)
     depthwise.correlate(x, weights, bias, y, frame.packed, DEPTHWISE_STRIP, work, pointers, threads)
-
-
-def _depthwise_weight(x, dy, shape, frame):
-    channels, _, taps = shape
-    pixels = x.shape[0] * math.prod(frame.count)
-    span = max(-(-pixels // PARTS), DEPTHWISE_STRIP)
-    parts = np.empty((-(-pixels // span), taps, channels), x.dtype)
-    threads = threads_for(pixels * channels * taps)
-    work = np.empty((threads, channels), x.dtype)
-    pointers = np.empty((threads, DEPTHWISE_STRIP * (taps + 1)), np.intp)
-    depthwise.correlate_weight(
-        x, dy, parts, frame.packed, DEPTHWISE_STRIP, span, work, pointers, threads
-    )
-    return np.ascontiguousarray(parts.sum(axis=0).T).reshape(shape)
 
 
 @functools.lru_cache(CACHED_SHAPES)
@@ -212,55 +315,66 @@ def _direct_schedule(pixels, panels, width, depth, itemsize):
     return strip, min(max(block, 1), panels), panels_inside
 
 
-def _winograd(x, w, w_by_output, bias, y, frame):
-    pixels, _, outputs, depth = _sizes(x, w, w_by_output, frame)
-    channels = depth // 9
+def _winograd(x, w, bias, y, frame, tile, prepared):
+    """Whether an output is infinite or NaN, and others of its tile with it."""
+    shape = _shape(x, w)
+    channels, outputs, taps = shape.channels, shape.outputs, frame.taps[0]
     width = direct.panel_width(x.itemsize)
     panels = -(-outputs // width)
-    tiles = x.shape[0] * x.shape[1] * -(-frame.count[1] // 4) * -(-frame.count[2] // 4)
-    threads = threads_for(pixels * outputs * depth)
-    padded = _padded_bias(bias, 1, outputs, panels, width, x.dtype).reshape(-1)
-    zeros = np.zeros(channels, x.dtype)
+    elements = _elements(frame, tile)
+    tiles = shape.images * frame.count[0] * _tiles(frame, tile)
+    threads = threads_for(sum(_winograd_cost(shape, frame, tile)))
     block = BLOCK_TILES if channels > 16 else 2 * BLOCK_TILES
-    if channels < SHARED_CHANNELS:
-        v, u, product = winograd.element_sizes(block, channels, width)
+    v, u, product = winograd.sizes(elements, block, channels, width, taps)
+    bias = _padded_bias(bias, 1, outputs, panels, width, x.dtype).reshape(-1)
+    zeros = np.zeros(channels, x.dtype)
+    key = "winograd", tile, w.shape, w.dtype
+    tile = np.array(tile, np.intp)
+
+    def transform():
         weights = np.empty((panels, u), x.dtype)
-        winograd.transform_weights(w, w_by_output, weights, channels, width, min(threads, panels))
-        work = np.empty((threads, v + product), x.dtype)
-        wild = winograd.correlate_blocks(
-            x, weights, padded, y, frame.packed, block, width, zeros, work, threads
+        winograd.transform_weights(w[0], weights, tile, width, min(threads, panels))
+        return weights
+
+    shared = (
+        channels >= SHARED_CHANNELS
+        and taps == 1
+        and frame.first[0] == 0
+        and frame.count[0] == frame.size[0]
+    )
+    if not shared:
+        weights = prepared.get(key, w, transform)
+        work = np.empty((threads, taps * v + product), x.dtype)
+        return winograd.correlate_blocks(
+            x, weights, bias, y, frame.packed, tile, block, width, zeros, work, threads
         )
-    else:
-        # A panel's transformed weights serve all tiles of a phase, so it is as large as it may.
-        most = max(SHARED_BYTES // (36 * channels * x.itemsize) // block, 1) * block
-        phase = min(most, -(-tiles // block) * block)
-        v, _, _ = winograd.element_sizes(phase, channels, width)
-        _, u, product = winograd.element_sizes(block, channels, width)
-        wild = winograd.correlate_shared(
-            x,
-            w,
-            w_by_output,
-            padded,
-            y,
-            frame.packed,
-            phase,
-            block,
-            width,
-            zeros,
-            np.empty(v, x.dtype),
-            np.empty((threads, u + product), x.dtype),
-            threads,
-        )
-    if wild:
-        # An infinity or NaN has spread over its tile: let it reach only who reads it.
-        _direct(x, w, w_by_output, bias, y, frame)
+    most = max(SHARED_BYTES // (elements * channels * x.itemsize) // block, 1) * block
+    phase = min(most, -(-tiles // block) * block)
+    # Of a single phase, each panel's weights are used once: transformed just before, they are
+    # still in cache.
+    once = phase >= tiles and prepared is _NOT_KEPT
+    weights = np.empty((0, u), x.dtype) if once else prepared.get(key, w, transform)
+    v, _, _ = winograd.sizes(elements, phase, channels, width, taps)
+    return winograd.correlate_shared(
+        x,
+        w[0],
+        weights,
+        bias,
+        y,
+        frame.packed,
+        tile,
+        phase,
+        block,
+        width,
+        zeros,
+        np.empty(v, x.dtype),
+        np.empty((threads, u + product), x.dtype),
+        threads,
+    )
 
 
-WAYS = {"gemm": _gemm, "direct": _direct, "winograd": _winograd}
-
-
-def correlate_weight(x, dy, shape, frame):
-    """The gradient by weight, of `shape` (G, K, taps * C): sums over fixed parts of the pixels.
+def correlate_weight(x, dy, shape, frame, algorithm):
+    """The gradient by weight, of `shape` (G, K, *taps, C).
 
     Parameters
     ----------
@@ -268,15 +382,64 @@ def correlate_weight(x, dy, shape, frame):
     dy : ndarray of shape (N, D', H', W', G * K)
     frame : fastconv._geometry.Frame
         Of the forward pass.
+    algorithm : str
+        Of the forward pass.
     """
+    groups, outputs, *_, channels = shape
+    sizes = Shape(x.shape[0], groups, outputs, channels, x.itemsize)
+    rows = (groups, outputs, sizes.depth(frame))
+    if not sizes.pixels(frame):
+        return np.zeros(shape, x.dtype)
+    way, tile = choose_weight(sizes, frame, algorithm)
+    if way == "winograd":
+        dw = _winograd_weight(x, dy, sizes, frame, tile)
+        if dw is not None:
+            return dw.reshape(shape)
+        way = "direct"
+    if way == "gemm":
+        dw = _gemm_weight(x, dy, rows, frame)
+    elif _is_depthwise(sizes, frame):
+        dw = _depthwise_weight(x, dy, rows, frame)
+    else:
+        dw = _direct_weight(x, dy, rows, frame)
+    return dw.reshape(shape)
+
+
+def _winograd_weight(x, dy, shape, frame, tile):
+    """(K, taps * C), or None if a sum is infinite or NaN, and others of its kernel with it."""
+    channels = shape.channels
+    width = direct.panel_width(x.itemsize)
+    panels = -(-shape.outputs // width)
+    elements = _elements(frame, tile)
+    tiles = shape.images * frame.count[0] * _tiles(frame, tile)
+    phase = max(PHASE_BYTES // ((channels + panels * width) * x.itemsize), PHASE_TILES)
+    phase = min(phase, tiles)
+    threads = threads_for(sum(_winograd_cost(shape, frame, tile)))
+    size = elements * channels * panels * width if phase < tiles else 0
+    dw = np.empty((shape.outputs, shape.depth(frame)), x.dtype)
+    v, _, _ = winograd.sizes(elements, phase, channels + winograd.PADDED, width, 1)
+    m, _, _ = winograd.sizes(elements, phase, panels * width, width, 1)
+    wild = winograd.correlate_weight(
+        x,
+        dy,
+        dw,
+        frame.packed,
+        np.array(tile, np.intp),
+        phase,
+        width,
+        np.zeros(channels, x.dtype),
+        np.empty(v, x.dtype),
+        np.empty(m, x.dtype),
+        np.empty(size, x.dtype),
+        np.empty((threads, elements * winograd.ROWS * width), x.dtype),
+        threads,
+    )
+    return None if wild else dw
+
+
+def _gemm_weight(x, dy, shape, frame):
     groups, outputs, depth = shape
     pixels = x.shape[0] * math.prod(frame.count)
-    if not pixels:
-        return np.zeros(shape, x.dtype)
-    if chosen() != "gemm" and _is_depthwise(groups, outputs, depth, frame):
-        return _depthwise_weight(x, dy, shape, frame)
-    if chosen() != "gemm" and depth >= direct.PIXELS:
-        return _direct_weight(x, dy, shape, frame)
     rows = frame.taps[0] * frame.taps[1]
     strip, span, band, parts = _weight_schedule(pixels, rows, shape, x.itemsize)
     threads = blas_threads_for(pixels * outputs * depth * groups)
@@ -286,6 +449,35 @@ def correlate_weight(x, dy, shape, frame):
         failed = gemm.correlate_weight(x, dy, dw, frame.packed, strip, span, band, work, threads)
     check_blas(failed)
     return dw[0] if parts == 1 else dw.sum(axis=0)
+
+
+@functools.lru_cache(CACHED_SHAPES)
+def _weight_schedule(pixels, rows, shape, itemsize):
+    """(strip, span, band, parts): how the gradient by weight is cut."""
+    depth = shape[2]
+    size = math.prod(shape) * itemsize
+    parts = max(1, min(PARTS, PARTS_BYTES // size, pixels // STRIP_ROWS[0]))
+    # Where many partial sums would be large, the kernel's rows are cut instead.
+    band = rows if parts >= FEW_STRIPS else max(1, rows * parts // FEW_STRIPS)
+    span = -(-pixels // parts)
+    parts = -(-pixels // span)
+    low, high = STRIP_ROWS
+    strip = min(max(STRIP_BYTES // (depth // rows * band * itemsize), low), high, span)
+    return strip, span, band, parts
+
+
+def _depthwise_weight(x, dy, shape, frame):
+    channels, _, taps = shape
+    pixels = x.shape[0] * math.prod(frame.count)
+    span = max(-(-pixels // PARTS), DEPTHWISE_STRIP)
+    parts = np.empty((-(-pixels // span), taps, channels), x.dtype)
+    threads = threads_for(pixels * channels * taps)
+    work = np.empty((threads, channels), x.dtype)
+    pointers = np.empty((threads, DEPTHWISE_STRIP * (taps + 1)), np.intp)
+    depthwise.correlate_weight(
+        x, dy, parts, frame.packed, DEPTHWISE_STRIP, span, work, pointers, threads
+    )
+    return np.ascontiguousarray(parts.sum(axis=0).T).reshape(shape)
 
 
 def _direct_weight(x, dy, shape, frame):
@@ -309,18 +501,3 @@ def _direct_weight(x, dy, shape, frame):
     dw = np.empty((groups, across, depth), x.dtype)
     layout.transpose(total, dw, threads_for(dw.size))
     return np.ascontiguousarray(dw[:, :outputs])
-
-
-@functools.lru_cache(CACHED_SHAPES)
-def _weight_schedule(pixels, rows, shape, itemsize):
-    """(strip, span, band, parts): how the gradient by weight is cut."""
-    depth = shape[2]
-    size = math.prod(shape) * itemsize
-    parts = max(1, min(PARTS, PARTS_BYTES // size, pixels // STRIP_ROWS[0]))
-    # Where many partial sums would be large, the kernel's rows are cut instead.
-    band = rows if parts >= FEW_STRIPS else max(1, rows * parts // FEW_STRIPS)
-    span = -(-pixels // parts)
-    parts = -(-pixels // span)
-    low, high = STRIP_ROWS
-    strip = min(max(STRIP_BYTES // (depth // rows * band * itemsize), low), high, span)
-    return strip, span, band, parts

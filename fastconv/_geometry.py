@@ -90,13 +90,16 @@ def three(values, fill):
     return (fill,) * (3 - len(values)) + tuple(values)
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Frame:
     """Output pixel i, along an axis, reads ``i * step + offset[tap]`` and writes
     ``start + i * stride``; `packed` holds all of it for the kernels."""
 
     count: tuple
+    size: tuple
     taps: tuple
-    unit_3x3: bool  # 1x3x3 neighbouring taps, step 1, every output written
+    first: tuple  # offset of the first tap
+    spacing: tuple  # per axis, places between taps; 0 if uneven, or if pixels are not all visited
     packed: np.ndarray
 
 
@@ -106,14 +109,25 @@ def make_frame(size, count, step, start, stride, extent, offsets):
     values = [*size, *count, *step, *start, *stride, *extent, *taps, *itertools.chain(*offsets)]
     packed = np.array(values, dtype=np.intp)
     packed.flags.writeable = False  # shared by all callers of the cache
-    unit_3x3 = (
-        taps == (1, 3, 3)
-        and offsets[0][0] == 0
-        and tuple(step) == tuple(stride) == (1, 1, 1)
-        and count[0] == size[0]
-        and all(tuple(np.diff(o)) == (1, 1) for o in offsets[1:])
+    spacing = tuple(
+        _spacing(o) if axis_step == axis_stride == 1 else 0
+        for o, axis_step, axis_stride in zip(offsets, step, stride, strict=True)
     )
-    return Frame(tuple(count), taps, unit_3x3, packed)
+    first = tuple(o[0] for o in offsets)
+    return Frame(tuple(count), tuple(size), taps, first, spacing, packed)
+
+
+def _spacing(offsets):
+    """The step of evenly rising offsets, 0 if they are not."""
+    steps = set(np.diff(offsets).tolist()) or {1}
+    return steps.pop() if len(steps) == 1 and min(steps) > 0 else 0
+
+
+def _as_slice(falling):
+    """The slice of evenly falling indices."""
+    first, last = falling[0], falling[-1]
+    step = falling[1] - first if len(falling) > 1 else -1
+    return slice(first, last - 1 if last else None, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +160,7 @@ class Convolution:
         offset[t] = (phase + before - t * dilation) / stride over the taps where that is
         whole: a correlation with step 1 whose results lie `stride` apart in dx.
 
-        A list of (frame, taps): per axis, the indices of the kernel taps that the phase uses.
+        A list of (frame, taps): per axis, the slice of the kernel taps that the phase uses.
         Phases that no tap reaches are left out: dx is zero there.
         """
         axes = []
@@ -171,7 +185,7 @@ class Convolution:
             frame = make_frame(
                 self.frame.count, count, (1, 1, 1), start, self.stride, self.size, offsets
             )
-            frames.append((frame, taps))
+            frames.append((frame, tuple(map(_as_slice, taps))))
         return frames
 
 

@@ -1,4 +1,4 @@
-"""Winograd's F(4x4, 3x3) against the definition, within the accuracy that is promised."""
+"""Winograd's minimal filtering against the definition, within the accuracy that is promised."""
 
 from functools import partial
 
@@ -14,60 +14,76 @@ import fastconv.functional as F
 from fastconv import _correlate
 from fastconv.kernels import direct
 
-pytestmark = pytest.mark.skipif(
-    not direct.SUPPORTED, reason="the processor has no AVX2 and FMA, or the compiler no vectors"
-)
+pytestmark = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
 
 # Largest error relative to the largest value: of the output, and of gradients.
 PROMISED = {np.float32: (2e-5, 5e-5), np.float64: (1e-13, 2e-13)}
 
 CASES = {
-    # x, w, padding
-    "whole tiles": ((2, 16, 8, 12), (16, 16, 3, 3), 1),
-    "cut tiles": ((1, 24, 9, 7), (20, 24, 3, 3), 1),
-    "no padding": ((2, 16, 11, 6), (35, 16, 3, 3), 0),
-    "asymmetric padding": ((1, 16, 6, 9), (8, 16, 3, 3), ((2, 0), (1, 5))),
-    "wide padding": ((1, 8, 5, 4), (16, 8, 3, 3), 4),
-    "smaller than a tile": ((3, 16, 2, 3), (16, 16, 3, 3), 1),
-    "one output": ((2, 16, 3, 3), (16, 16, 3, 3), 0),
-    "many channels": ((1, 136, 6, 10), (144, 136, 3, 3), 1),
-    "many channels, many tiles": ((3, 128, 17, 26), (24, 128, 3, 3), 1),
-    "slices of a volume": ((2, 16, 3, 7, 9), (16, 16, 1, 3, 3), (0, 1, 1)),
+    # x, w, padding, dilation
+    "whole tiles": ((2, 16, 8, 12), (16, 16, 3, 3), 1, 1),
+    "cut tiles": ((1, 24, 9, 7), (20, 24, 3, 3), 1, 1),
+    "no padding": ((2, 16, 11, 6), (35, 16, 3, 3), 0, 1),
+    "asymmetric padding": ((1, 16, 6, 9), (8, 16, 3, 3), ((2, 0), (1, 5)), 1),
+    "wide padding": ((1, 8, 5, 4), (16, 8, 3, 3), 4, 1),
+    "smaller than a tile": ((3, 16, 2, 3), (16, 16, 3, 3), 1, 1),
+    "one output": ((2, 16, 3, 3), (16, 16, 3, 3), 0, 1),
+    "many channels": ((1, 136, 6, 10), (144, 136, 3, 3), 1, 1),
+    "many channels, many tiles": ((3, 128, 17, 26), (24, 128, 3, 3), 1, 1),
+    "slices of a volume": ((2, 16, 3, 7, 9), (16, 16, 1, 3, 3), (0, 1, 1), 1),
+    "a volume": ((2, 16, 5, 9, 6), (20, 16, 3, 3, 3), 1, 1),
+    "a volume, more taps than slices": ((1, 8, 2, 5, 6), (8, 8, 4, 3, 3), (3, 1, 1), 1),
+    "a volume, padded beyond its taps": ((1, 8, 2, 5, 6), (8, 8, 1, 3, 3), (2, 1, 1), 1),
+    "a volume, unpadded": ((1, 8, 6, 5, 6), (8, 8, 3, 3, 3), (0, 1, 1), 1),
+    "5x5": ((2, 16, 9, 6), (20, 16, 5, 5), 2, 1),
+    "dilated": ((2, 16, 13, 10), (16, 16, 3, 3), 2, (3, 2)),
+    "a signal": ((3, 16, 37), (20, 16, 3), 1, 1),
+    "a dilated signal": ((2, 16, 50), (16, 16, 3), 8, 8),
+    "a signal shorter than its dilation": ((2, 16, 5), (16, 16, 3), 8, 8),
+    "rows of an image": ((2, 16, 5, 10), (16, 16, 1, 3), (0, 1), 1),
+    "2x2 images": ((5, 16, 2, 2), (16, 16, 3, 3), 1, 1),
 }
-every_case = pytest.mark.parametrize(("x_shape", "w_shape", "padding"), CASES.values(), ids=CASES)
+every_case = pytest.mark.parametrize(
+    ("x_shape", "w_shape", "padding", "dilation"), CASES.values(), ids=CASES
+)
 
 
 @pytest.fixture(autouse=True)
 def winograd(monkeypatch):
     """Winograd wherever it fits, and a failure of the test where nothing used it."""
     used = []
-    way = _correlate.WAYS["winograd"]
 
-    def counted(*arguments):
-        used.append(1)
-        way(*arguments)
+    def counted(way):
+        def call(*arguments):
+            used.append(way)
+            return way(*arguments)
+
+        return call
 
     monkeypatch.setenv("FASTCONV_ALGORITHM", "winograd")
-    monkeypatch.setitem(_correlate.WAYS, "winograd", counted)
+    for name in ("_winograd", "_winograd_weight"):
+        monkeypatch.setattr(_correlate, name, counted(getattr(_correlate, name)))
     yield
     assert used
 
 
-def convolve(x, w, bias=None, padding=0):
-    return (F.conv2d if w.ndim == 4 else F.conv3d)(x, w, bias, padding=padding)
+def convolve(x, w, bias=None, padding=0, dilation=1):
+    conv = (F.conv1d, F.conv2d, F.conv3d)[w.ndim - 3]
+    return conv(x, w, bias, padding=padding, dilation=dilation)
 
 
-def assert_within_promise(x_shape, w_shape, padding, dtype, rng):
+def assert_within_promise(x_shape, w_shape, padding, dilation, dtype, rng):
     x, bias = (rng.normal(size=s).astype(dtype) for s in (x_shape, w_shape[:1]))
     w = (rng.normal(size=w_shape) / np.sqrt(np.prod(w_shape[1:]))).astype(dtype)
-    expected = naive.conv(x, w, bias, padding=padding)
+    options = {"padding": padding, "dilation": dilation}
+    expected = naive.conv(x, w, bias, **options)
     grad = rng.normal(size=expected.shape).astype(dtype)
-    out, (dx, dw, _) = forward_backward(partial(convolve, padding=padding), x, w, bias, grad=grad)
+    out, (dx, dw, _) = forward_backward(partial(convolve, **options), x, w, bias, grad=grad)
     forward, backward = PROMISED[dtype]
     for result, reference, tolerance in (
         (out, expected, forward),
-        (dx, naive.conv_grad_input(grad, w, x_shape, padding=padding), backward),
-        (dw, naive.conv_grad_weight(grad, x, w_shape, padding=padding), backward),
+        (dx, naive.conv_grad_input(grad, w, x_shape, **options), backward),
+        (dw, naive.conv_grad_weight(grad, x, w_shape, **options), backward),
     ):
         assert result.dtype == dtype
         assert np.abs(result - reference).max() <= tolerance * np.abs(reference).max()
@@ -75,17 +91,19 @@ def assert_within_promise(x_shape, w_shape, padding, dtype, rng):
 
 @every_case
 @pytest.mark.parametrize("dtype", PROMISED)
-def test_definition(x_shape, w_shape, padding, dtype, rng):
-    assert_within_promise(x_shape, w_shape, padding, dtype, rng)
+def test_definition(x_shape, w_shape, padding, dilation, dtype, rng):
+    assert_within_promise(x_shape, w_shape, padding, dilation, dtype, rng)
 
 
 @every_case
-def test_definition_in_many_phases(x_shape, w_shape, padding, rng, monkeypatch):
-    """The shared schedule, with transforms that hold a few blocks of tiles only."""
+def test_definition_in_many_phases(x_shape, w_shape, padding, dilation, rng, monkeypatch):
+    """The schedules that share tiles, with transforms that hold a few of them only."""
     monkeypatch.setattr(_correlate, "SHARED_CHANNELS", 1)
     monkeypatch.setattr(_correlate, "SHARED_BYTES", 1)
     monkeypatch.setattr(_correlate, "BLOCK_TILES", 6)
-    assert_within_promise(x_shape, w_shape, padding, np.float32, rng)
+    monkeypatch.setattr(_correlate, "PHASE_BYTES", 1)
+    monkeypatch.setattr(_correlate, "PHASE_TILES", 5)
+    assert_within_promise(x_shape, w_shape, padding, dilation, np.float32, rng)
 
 
 @given(
@@ -98,7 +116,7 @@ def test_definition_in_many_phases(x_shape, w_shape, padding, rng, monkeypatch):
 )
 def test_any_size(batch, channels, outputs, size, padding, seed):
     shapes = (batch, 8 * channels, *size), (outputs, 8 * channels, 3, 3)
-    assert_within_promise(*shapes, padding, np.float32, np.random.default_rng(seed))
+    assert_within_promise(*shapes, padding, 1, np.float32, np.random.default_rng(seed))
 
 
 def test_threads_change_no_bit(rng):

@@ -1,4 +1,4 @@
-"""How the kernels were compiled."""
+"""How the kernels were compiled, and what the processor can run."""
 
 cdef extern from *:
     """
@@ -7,9 +7,21 @@ cdef extern from *:
     #else
     #define FASTCONV_OPENMP 0
     #endif
+    #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+    static int fastconv_has_avx2(void)
+    {
+        __builtin_cpu_init();
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    }
+    #else
+    static int fastconv_has_avx2(void) { return 0; }
+    #endif
     """
     const bint FASTCONV_OPENMP
     const bint FASTCONV_BOUNDS
+    bint fastconv_has_avx2()
 
 OPENMP = bool(FASTCONV_OPENMP)
 BOUNDS = bool(FASTCONV_BOUNDS)
+# Names of the folders whose kernels this processor runs, best first.
+LEVELS = ("avx2",) if fastconv_has_avx2() else ()

@@ -6,7 +6,7 @@
 
 #define DEPTHWISE_PIXELS 4 /* share a load of weights */
 
-#if defined(__GNUC__) && defined(__x86_64__)
+#if DIRECT_SUPPORTED
 
 #define T float
 #define NAME(x) x##_float
@@ -20,7 +20,7 @@
 #undef T
 #undef NAME
 
-#else /* never called: see direct_supported */
+#else /* never called: see DIRECT_SUPPORTED */
 
 #define DEFINE_DEPTHWISE(T, S)                                                                  \
     static void depthwise_tile_##S(const T *const *r, ptrdiff_t t, ptrdiff_t s, ptrdiff_t n,    \

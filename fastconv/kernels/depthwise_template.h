@@ -2,7 +2,7 @@
 
 /* out[p][c] = bias[c] + sum over t of rows[t * stride + p][c] * w[t * channels + c], for four
  * pixels; bias may be NULL. */
-DIRECT_TARGET static void NAME(depthwise_tile)(
+static void NAME(depthwise_tile)(
     const T *const *rows, ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t channels, const T *w,
     const T *bias, T *const *out)
 {
@@ -37,7 +37,7 @@ DIRECT_TARGET static void NAME(depthwise_tile)(
 
 /* dw[c] += sum over p of rows[p][c] * dy[p][c]: one tap over a strip of pixels. Four sums a
  * channel hide the latency of the additions. */
-DIRECT_TARGET static void NAME(depthwise_weight)(
+static void NAME(depthwise_weight)(
     const T *const *rows, const T *const *dy, ptrdiff_t pixels, ptrdiff_t channels, T *dw)
 {
     enum { LANES = VECTOR_BYTES / sizeof(T) };

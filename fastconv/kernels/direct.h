@@ -1,9 +1,8 @@
 /* Register tile of a product that reads its left operand in place.
  *
  * A tile is TILE_PIXELS pixels by two vectors of output channels: twelve accumulators, two
- * loads of weights and six broadcasts a step fill the sixteen AVX registers. Vectors are the
- * GCC/Clang extension; the functions are compiled for AVX2 + FMA whatever the file's flags and
- * called only where the processor has both.
+ * loads of weights and broadcasts a step fill sixteen vector registers. Vectors are the GCC and
+ * Clang extension, as long as the instruction set that the file is compiled for has them.
  */
 #ifndef FASTCONV_DIRECT_H
 #define FASTCONV_DIRECT_H
@@ -12,17 +11,16 @@
 #include <string.h>
 
 #define TILE_PIXELS 6
+#define TILE_ROWS 4
+#ifdef __AVX__
 #define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
 
-#if defined(__GNUC__) && defined(__x86_64__)
+#if defined(__GNUC__)
 
-#define DIRECT_TARGET __attribute__((target("avx2,fma")))
-
-static int direct_supported(void)
-{
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+#define DIRECT_SUPPORTED 1
 
 /* out[p][0:cols] = bias + sum over r, i of rows[r * stride + p][i] * w[r * run + i][0:cols]
  *
@@ -30,7 +28,7 @@ static int direct_supported(void)
  * (or NULL) are padded to two vectors.
  */
 #define DEFINE_DIRECT_TILE(NAME, T)                                                             \
-    DIRECT_TARGET static void NAME(                                                             \
+    static inline void NAME(                                                                    \
         const T *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run, const T *w,      \
         const T *bias, T *const *out, int pixels, int cols)                                     \
     {                                                                                           \
@@ -67,11 +65,68 @@ static int direct_supported(void)
         }                                                                                       \
     }
 
+/* out[p][0 .. two vectors) = sum over r, i of rows[r][p * step + i] * w[r * run + i][...] for
+ * `tiles` times six p: the tile above where pixels lie evenly. */
+#define DEFINE_DIRECT_PRODUCT(NAME, T)                                                          \
+    static inline void NAME(                                                                    \
+        const T *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const T *w,        \
+        T *out, ptrdiff_t tiles)                                                                \
+    {                                                                                           \
+        enum { LANES = VECTOR_BYTES / sizeof(T) };                                              \
+        typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));  \
+        for (ptrdiff_t tile = 0; tile < tiles; tile++, out += TILE_PIXELS * 2 * LANES) {        \
+            V c[TILE_PIXELS][2] = {{{0}}};                                                      \
+            const T *b = w;                                                                     \
+            for (ptrdiff_t r = 0; r < runs; r++) {                                              \
+                const T *a0 = rows[r] + tile * TILE_PIXELS * step, *a3 = a0 + 3 * step;         \
+                for (ptrdiff_t i = 0; i < run; i++, b += 2 * LANES, a0++, a3++) {               \
+                    V w0 = *(const V *)b, w1 = *(const V *)(b + LANES);                         \
+                    c[0][0] += a0[0] * w0; c[0][1] += a0[0] * w1;                               \
+                    c[1][0] += a0[step] * w0; c[1][1] += a0[step] * w1;                         \
+                    c[2][0] += a0[2 * step] * w0; c[2][1] += a0[2 * step] * w1;                 \
+                    c[3][0] += a3[0] * w0; c[3][1] += a3[0] * w1;                               \
+                    c[4][0] += a3[step] * w0; c[4][1] += a3[step] * w1;                         \
+                    c[5][0] += a3[2 * step] * w0; c[5][1] += a3[2 * step] * w1;                 \
+                }                                                                               \
+            }                                                                                   \
+            for (int p = 0; p < TILE_PIXELS; p++) {                                             \
+                *(V *)(out + p * 2 * LANES) = c[p][0];                                          \
+                *(V *)(out + p * 2 * LANES + LANES) = c[p][1];                                  \
+            }                                                                                   \
+        }                                                                                       \
+    }
+
+/* out[m][0 .. two vectors) = sum over p of a[p * step + m] * b[p][0 .. two vectors), for four m;
+ * or += if `add`. The sum starts at zero, so that long reductions are sums of sums. */
+#define DEFINE_DIRECT_OUTER(NAME, T)                                                            \
+    static inline void NAME(                                                                    \
+        const T *a, ptrdiff_t step, const T *b, ptrdiff_t pixels, T *out, int add)              \
+    {                                                                                           \
+        enum { LANES = VECTOR_BYTES / sizeof(T) };                                              \
+        typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));  \
+        V c[TILE_ROWS][2] = {{{0}}};                                                            \
+        for (ptrdiff_t p = 0; p < pixels; p++, a += step, b += 2 * LANES) {                     \
+            V b0 = *(const V *)b, b1 = *(const V *)(b + LANES);                                 \
+            c[0][0] += a[0] * b0; c[0][1] += a[0] * b1;                                         \
+            c[1][0] += a[1] * b0; c[1][1] += a[1] * b1;                                         \
+            c[2][0] += a[2] * b0; c[2][1] += a[2] * b1;                                         \
+            c[3][0] += a[3] * b0; c[3][1] += a[3] * b1;                                         \
+        }                                                                                       \
+        for (int m = 0; m < TILE_ROWS; m++, out += 2 * LANES) {                                 \
+            if (add) {                                                                          \
+                c[m][0] += *(V *)out;                                                           \
+                c[m][1] += *(V *)(out + LANES);                                                 \
+            }                                                                                   \
+            *(V *)out = c[m][0];                                                                \
+            *(V *)(out + LANES) = c[m][1];                                                      \
+        }                                                                                       \
+    }
+
 /* dw[m * step + 0 .. two vectors) += sum over p of rows[p][m] * dy[p * two vectors + ...], for
  * m from `skip` to 5. The sum starts at zero, so that long reductions are sums of sums.
  */
 #define DEFINE_DIRECT_WEIGHT(NAME, T)                                                           \
-    DIRECT_TARGET static void NAME(                                                             \
+    static inline void NAME(                                                                    \
         const T *const *rows, ptrdiff_t first, const T *dy, ptrdiff_t pixels, T *dw,            \
         ptrdiff_t step, ptrdiff_t skip)                                                         \
     {                                                                                           \
@@ -96,19 +151,28 @@ static int direct_supported(void)
 
 #else
 
-static int direct_supported(void) { return 0; }
+#define DIRECT_SUPPORTED 0
 
-/* Never called: see direct_supported. */
+/* Never called: see DIRECT_SUPPORTED. */
 #define DEFINE_DIRECT_TILE(NAME, T)                                                             \
-    static void NAME(                                                                           \
+    static inline void NAME(                                                                    \
         const T *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run, const T *w,      \
         const T *bias, T *const *out, int pixels, int cols)                                     \
     {                                                                                           \
         (void)rows; (void)runs; (void)stride; (void)run; (void)w;                               \
         (void)bias; (void)out; (void)pixels; (void)cols;                                        \
     }
+#define DEFINE_DIRECT_PRODUCT(NAME, T)                                                          \
+    static inline void NAME(                                                                    \
+        const T *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const T *w,        \
+        T *out, ptrdiff_t tiles)                                                                \
+    { (void)rows; (void)runs; (void)step; (void)run; (void)w; (void)out; (void)tiles; }
+#define DEFINE_DIRECT_OUTER(NAME, T)                                                            \
+    static inline void NAME(                                                                    \
+        const T *a, ptrdiff_t step, const T *b, ptrdiff_t pixels, T *out, int add)              \
+    { (void)a; (void)step; (void)b; (void)pixels; (void)out; (void)add; }
 #define DEFINE_DIRECT_WEIGHT(NAME, T)                                                           \
-    static void NAME(                                                                           \
+    static inline void NAME(                                                                    \
         const T *const *rows, ptrdiff_t first, const T *dy, ptrdiff_t pixels, T *dw,            \
         ptrdiff_t step, ptrdiff_t skip)                                                         \
     {                                                                                           \
@@ -119,6 +183,10 @@ static int direct_supported(void) { return 0; }
 
 DEFINE_DIRECT_TILE(direct_tile_float, float)
 DEFINE_DIRECT_TILE(direct_tile_double, double)
+DEFINE_DIRECT_PRODUCT(direct_product_float, float)
+DEFINE_DIRECT_PRODUCT(direct_product_double, double)
+DEFINE_DIRECT_OUTER(direct_outer_float, float)
+DEFINE_DIRECT_OUTER(direct_outer_double, double)
 DEFINE_DIRECT_WEIGHT(direct_weight_float, float)
 DEFINE_DIRECT_WEIGHT(direct_weight_double, double)
 

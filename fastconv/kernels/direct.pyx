@@ -22,7 +22,7 @@ cdef extern from "direct.h" nogil:
     enum:
         TILE_PIXELS
         VECTOR_BYTES
-    bint direct_supported()
+    const bint DIRECT_SUPPORTED
     void direct_tile_float(
         const float** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const float* w,
         const float* bias, float** out, int pixels, int cols)
@@ -36,11 +36,11 @@ cdef extern from "direct.h" nogil:
         const double** rows, Py_ssize_t first, const double* dy, Py_ssize_t pixels, double* dw,
         Py_ssize_t step, Py_ssize_t skip)
 
-# Runs shorter than this are gathered into one: a tile starts a run at the cost of some ten steps.
 cdef enum:
-    SHORT_RUN = 4
+    SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
+    PACKED = 8  # channels at a time: those of several outputs, often a power of two apart
 
-SUPPORTED = bool(direct_supported())
+SUPPORTED = bool(DIRECT_SUPPORTED)
 PIXELS = TILE_PIXELS
 
 
@@ -50,35 +50,46 @@ def panel_width(Py_ssize_t itemsize):
 
 
 def pack(
-    const floating[:, :, ::1] w,      # IN   (G, K, depth), or (G, depth, K)
-    bint w_by_output,                 # OPT  the first of the two
-    floating[:, :, :, ::1] packed,    # OUT  (G, panels, depth, width)
+    const floating[:, :, :, :, :, :] w,  # IN   (G, K, taps along three axes, C), any strides
+    floating[:, :, :, ::1] packed,       # OUT  (G, panels, taps * C, width)
     int n_threads,
 ):
     """packed[g, b, d, j] := w[g, b * width + j, d], zero beyond the last output."""
-    cdef Py_ssize_t panels = packed.shape[1], width = packed.shape[3], task
-    cdef Py_ssize_t outputs = w.shape[1] if w_by_output else w.shape[2]
+    cdef Py_ssize_t panels = packed.shape[1], task
     for task in prange(w.shape[0] * panels, schedule="static", nogil=True, num_threads=n_threads):
-        _pack_panel(
-            &w[task // panels, 0, 0], w_by_output, outputs, packed.shape[2],
-            task % panels * width, width, &packed[task // panels, task % panels, 0, 0])
+        _pack_panel(w, task // panels, task % panels * packed.shape[3], packed.shape[3],
+                    &packed[task // panels, task % panels, 0, 0])
 
 
 cdef void _pack_panel(
-    const floating* w, bint by_output, Py_ssize_t outputs, Py_ssize_t depth, Py_ssize_t first,
-    Py_ssize_t width, floating* packed,
+    const floating[:, :, :, :, :, :] w, Py_ssize_t g, Py_ssize_t first, Py_ssize_t width,
+    floating* packed,
 ) noexcept nogil:
-    cdef Py_ssize_t d, j, used = min(width, outputs - first)
-    for d in range(depth):
-        if by_output:
-            for j in range(used):
-                packed[j] = w[(first + j) * depth + d]
-        else:
-            for j in range(used):
-                packed[j] = w[d * outputs + first + j]
-        for j in range(used, width):
-            packed[j] = 0
-        packed += width
+    cdef Py_ssize_t a, b, t, c, j, some, part, start
+    cdef Py_ssize_t used = min(width, w.shape[1] - first), channels = w.shape[5]
+    cdef Py_ssize_t step_k = w.strides[1] // sizeof(floating)
+    cdef Py_ssize_t step_c = w.strides[5] // sizeof(floating)
+    cdef const floating* at
+    for a in range(w.shape[2]):
+        for b in range(w.shape[3]):
+            for t in range(w.shape[4]):
+                at = &w[g, first, a, b, t, 0]
+                for part in range((channels + PACKED - 1) // PACKED):
+                    start = part * PACKED
+                    # one output's channels are neighbours, or one channel's outputs: read along
+                    some = min(<Py_ssize_t> PACKED, channels - start)
+                    if step_c == 1:
+                        for j in range(used):
+                            for c in range(some):
+                                packed[c * width + j] = at[j * step_k + start + c]
+                    else:
+                        for c in range(some):
+                            for j in range(used):
+                                packed[c * width + j] = at[j * step_k + (start + c) * step_c]
+                    for j in range(used, width):
+                        for c in range(some):
+                            packed[c * width + j] = 0
+                    packed += some * width
 
 
 def correlate(

@@ -1,15 +1,19 @@
-"""3x3 convolution with a quarter of the multiplications: Winograd's F(4x4, 3x3).
+"""Convolution with fewer multiplications: Winograd's minimal filtering over tiles.
 
 Notes
 -----
-A tile of 4x4 outputs is A^T [sum over c of (G g_c G^T) * (B^T d_c B)] A, from the 6x6 inputs d
-that it sees: 36 products over the channels, each a matrix product over many tiles, computed
-with the register tiles of ``direct.h``. An output depends on its own tile alone, so results
-depend neither on the number of threads nor on the batch.
+A tile of outputs is A^T [sum over c of (G g_c G^T) * (B^T d_c B)] A, from the inputs d that it
+sees: for F(4x4, 3x3) 36 products over the channels, where the definition has 144, each a matrix
+product over many tiles, computed with the register tiles of ``direct.h``. Taps along the first
+axis, and dilation, are left as they are: those add to the sum, this spreads the tile. An output
+depends on its own tile alone, so results depend neither on the number of threads nor on the batch.
 
-``blocks`` keeps a block of tiles in a thread's own cache, with all weights transformed before;
-``shared`` transforms many tiles first, with all threads, and then gives each thread a panel of
-output channels, whose weights it transforms on the spot: better for many channels, few tiles.
+``correlate_blocks`` keeps a block of tiles in a thread's own cache, with all weights transformed
+before; ``correlate_shared`` transforms many tiles first, with all threads, and then gives each
+thread a panel of output channels: better for many channels and few tiles.
+
+The gradient by weight is the adjoint: G^T [sum over tiles of (B^T d B) (A dy A^T)^T] G. All threads
+transform a phase of tiles; then each adds its own part of the sums, so nothing is added twice.
 """
 
 from cython cimport floating
@@ -20,147 +24,205 @@ from fastconv.kernels.im2col cimport Frame, read_frame
 cdef extern from "direct.h" nogil:
     enum:
         TILE_PIXELS
-        VECTOR_BYTES
-    void direct_tile_float(
-        const float** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const float* w,
-        const float* bias, float** out, int pixels, int cols)
-    void direct_tile_double(
-        const double** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const double* w,
-        const double* bias, double** out, int pixels, int cols)
+        TILE_ROWS
+    void direct_product_float(
+        const float** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const float* w,
+        float* out, Py_ssize_t tiles)
+    void direct_product_double(
+        const double** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const double* w,
+        double* out, Py_ssize_t tiles)
+    void direct_outer_float(
+        const float* a, Py_ssize_t step, const float* b, Py_ssize_t pixels, float* out, bint add)
+    void direct_outer_double(
+        const double* a, Py_ssize_t step, const double* b, Py_ssize_t pixels, double* out, bint add)
 
 cdef extern from "winograd.h" nogil:
-    void winograd_input_float(const float** d, Py_ssize_t channels, float* v, Py_ssize_t element)
-    void winograd_input_double(
-        const double** d, Py_ssize_t channels, double* v, Py_ssize_t element)
-    int winograd_output_float(
-        const float* m, Py_ssize_t element, const float* bias, float** out, int cols)
-    int winograd_output_double(
-        const double* m, Py_ssize_t element, const double* bias, double** out, int cols)
-    void winograd_weights_float(
-        const float* w, Py_ssize_t step_tap, Py_ssize_t step_c, Py_ssize_t step_k,
-        Py_ssize_t channels, int used, float* u, Py_ssize_t element)
-    void winograd_weights_double(
-        const double* w, Py_ssize_t step_tap, Py_ssize_t step_c, Py_ssize_t step_k,
-        Py_ssize_t channels, int used, double* u, Py_ssize_t element)
+    ctypedef struct winograd_transforms:
+        int tile_h
+        int tile_w
+        int side_h
+        int side_w
+        void (*input)(const void** d, Py_ssize_t channels, void* v, Py_ssize_t element) nogil
+        int (*output)(
+            const void* m, Py_ssize_t element, const void* bias, void** out, int cols) nogil
+        void (*weights)(
+            const void* w, const Py_ssize_t* steps, Py_ssize_t channels, int used, void* u,
+            Py_ssize_t element) nogil
+        void (*output_adjoint)(const void** dy, int cols, void* m, Py_ssize_t element) nogil
+        int (*weights_adjoint)(
+            const void* s, Py_ssize_t element, int rows, int used, void* dw, Py_ssize_t step,
+            Py_ssize_t channels) nogil
+    const winograd_transforms* winograd_find(
+        int itemsize, int tile_h, int taps_h, int tile_w, int taps_w)
 
 cdef enum:
-    ELEMENTS = 36
-    SIDE = 4
-    PAD = 16  # keeps the 36 streams of a transform off a power of two, where they share cache sets
+    MOST_ELEMENTS = 36
+    MOST_OUTPUTS = 16
+    MOST_DEEP = 8  # taps along the first axis
+    PAD = 16  # keeps the streams of a transform off a power of two, where they share cache sets
 
-LANE_BYTES = VECTOR_BYTES
-
-
-def element_sizes(Py_ssize_t tiles, Py_ssize_t channels, Py_ssize_t width):
-    """Values that `tiles` transformed tiles, a transformed panel and a product take."""
-    return (ELEMENTS * _tiles_element(tiles, channels), ELEMENTS * _panel_element(channels, width),
-            ELEMENTS * _tiles_element(tiles, width))
-
-
-cdef inline Py_ssize_t _tiles_element(Py_ssize_t tiles, Py_ssize_t channels) noexcept nogil:
-    # Whole register tiles are multiplied, so a last one that is not full reads on.
-    return (tiles + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS * channels + PAD
-
-
-cdef inline Py_ssize_t _panel_element(Py_ssize_t channels, Py_ssize_t width) noexcept nogil:
-    return channels * width + PAD
+DEEPEST = MOST_DEEP
+CHANNELS = 8  # handled in vectors, whose lanes divide this
+ROWS = TILE_ROWS
+PADDED = PAD
 
 
 cdef struct Tiling:
-    Py_ssize_t height, width        # of the input
-    Py_ssize_t out_height, out_width
-    Py_ssize_t top, left            # where the first tile reads
-    Py_ssize_t down, across         # tiles of an image
+    const winograd_transforms* do
+    Py_ssize_t elements
+    Py_ssize_t images, deep         # output slices, the first axis apart, and along it
+    Py_ssize_t size[3]              # of the input
+    Py_ssize_t count[3]             # of the output
+    Py_ssize_t first[3]             # offset of the first tap
+    Py_ssize_t spread[3]            # dilation
+    Py_ssize_t tiles[3]             # along an axis of a slice
+    Py_ssize_t taps                 # along the first axis
     Py_ssize_t channels, outputs
 
 
 cdef Tiling _tiling(
-    const Py_ssize_t[::1] frame, Py_ssize_t channels, Py_ssize_t outputs,
+    const Py_ssize_t[::1] frame, int itemsize, const Py_ssize_t[::1] tile, Py_ssize_t batch,
+    Py_ssize_t channels, Py_ssize_t outputs,
 ) noexcept nogil:
     cdef Frame f = read_frame(frame)
     cdef Tiling t
-    t.height, t.width = f.size[1], f.size[2]
-    t.out_height, t.out_width = f.count[1], f.count[2]
-    t.top, t.left = f.offset[1][0], f.offset[2][0]
-    t.down = (t.out_height + SIDE - 1) // SIDE
-    t.across = (t.out_width + SIDE - 1) // SIDE
+    cdef Py_ssize_t axis, span
+    t.do = winograd_find(itemsize, <int> tile[0], <int> f.taps[1], <int> tile[1], <int> f.taps[2])
+    t.elements = t.do.side_h * t.do.side_w
+    t.taps = f.taps[0]
     t.channels, t.outputs = channels, outputs
+    for axis in range(3):
+        t.size[axis], t.count[axis] = f.size[axis], f.count[axis]
+        t.first[axis] = f.offset[axis][0]
+        t.spread[axis] = f.offset[axis][1] - f.offset[axis][0] if f.taps[axis] > 1 else 1
+        if axis:
+            span = tile[axis - 1] * t.spread[axis]
+            t.tiles[axis] = (t.count[axis] + span - 1) // span * t.spread[axis]
+    t.images, t.deep = batch, t.count[0]
+    if t.taps == 1 and t.first[0] == 0 and t.size[0] == t.count[0]:  # slices are images
+        t.images, t.deep = batch * t.deep, 1
+        t.size[0] = t.count[0] = 1
     return t
 
 
+cdef inline Py_ssize_t _start(Py_ssize_t tile, Py_ssize_t side, Py_ssize_t spread) noexcept nogil:
+    """The first output of a tile along an axis: `spread` tiles interlock."""
+    return tile // spread * side * spread + tile % spread
+
+
+def sizes(
+    Py_ssize_t elements, Py_ssize_t tiles, Py_ssize_t channels, Py_ssize_t width, Py_ssize_t taps,
+):
+    """Values that `tiles` transformed tiles, a transformed panel and a product take."""
+    return (elements * _tiles_element(tiles, channels),
+            elements * _panel_element(channels, width, taps),
+            elements * _tiles_element(tiles, width))
+
+
+cdef inline Py_ssize_t _tiles_element(Py_ssize_t tiles, Py_ssize_t channels) noexcept nogil:
+    # Whole register tiles are multiplied, so a last one that is not full reads on.
+    return _whole(tiles) * channels + PAD
+
+
+cdef inline Py_ssize_t _panel_element(
+    Py_ssize_t channels, Py_ssize_t width, Py_ssize_t taps,
+) noexcept nogil:
+    return taps * channels * width + PAD
+
+
 def transform_weights(
-    const floating[:, :, ::1] w,      # IN   (1, K, 9 C), or (1, 9 C, K)
-    bint w_by_output,                 # OPT  the first of the two
-    floating[:, ::1] u,               # OUT  (panels, element_sizes(...)[1])
-    Py_ssize_t channels, Py_ssize_t width,
+    const floating[:, :, :, :, :] w,   # IN   (K, taps along three axes, C)
+    floating[:, ::1] u,                # OUT  (panels, sizes(...)[1])
+    const Py_ssize_t[::1] tile,        # OPT  outputs of a tile along the last two axes
+    Py_ssize_t width,                  # OPT  output channels of a panel
     int n_threads,
 ):
     """u[panel] := G g G^T of its kernels."""
     cdef Py_ssize_t panel
+    cdef const winograd_transforms* do = winograd_find(
+        sizeof(floating), <int> tile[0], <int> w.shape[2], <int> tile[1], <int> w.shape[3])
     for panel in prange(u.shape[0], schedule="dynamic", nogil=True, num_threads=n_threads):
-        _transform_panel(w, w_by_output, panel, channels, width, &u[panel, 0])
+        _transform_panel(w, do, panel, width, &u[panel, 0])
 
 
 cdef void _transform_panel(
-    const floating[:, :, ::1] w, bint w_by_output, Py_ssize_t panel, Py_ssize_t channels,
+    const floating[:, :, :, :, :] w, const winograd_transforms* do, Py_ssize_t panel,
     Py_ssize_t width, floating* u,
 ) noexcept nogil:
-    cdef Py_ssize_t outputs = w.shape[1] if w_by_output else w.shape[2]
-    cdef Py_ssize_t first = panel * width
-    cdef int used = <int> min(width, outputs - first)
-    cdef Py_ssize_t step_tap = channels if w_by_output else channels * outputs
-    cdef Py_ssize_t step_c = 1 if w_by_output else outputs
-    cdef Py_ssize_t step_k = 9 * channels if w_by_output else 1
-    cdef const floating* at = &w[0, 0, 0] + first * step_k
-    if floating is float:
-        winograd_weights_float(at, step_tap, step_c, step_k, channels, used, u,
-                               _panel_element(channels, width))
-    else:
-        winograd_weights_double(at, step_tap, step_c, step_k, channels, used, u,
-                                _panel_element(channels, width))
+    cdef Py_ssize_t item = sizeof(floating), tap, first = panel * width
+    cdef Py_ssize_t steps[4]
+    steps[0], steps[1] = w.strides[2] // item, w.strides[3] // item
+    steps[2], steps[3] = w.strides[4] // item, w.strides[0] // item
+    for tap in range(w.shape[1]):
+        do.weights(
+            &w[first, tap, 0, 0, 0], steps, w.shape[4], <int> min(width, w.shape[0] - first),
+            u + tap * w.shape[4] * width,
+            _panel_element(w.shape[4], width, w.shape[1]))
 
 
 def correlate_blocks(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
     const floating[:, ::1] u,            # IN   (panels, ...), from transform_weights
     const floating[::1] bias,            # IN   (panels * width) or empty
-    floating[:, :, :, :, ::1] y,         # OUT  (N, D, H', W', K)
+    floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
     const Py_ssize_t[::1] frame,
+    const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
     Py_ssize_t block, Py_ssize_t width,  # OPT  tiles of a task; output channels of a panel
     const floating[::1] zeros,           # IN   (C)
-    floating[:, ::1] work,               # TEMP (n_threads, sizes of tiles and product)
+    floating[:, ::1] work,               # TEMP (n_threads, taps * size of tiles + of product)
     int n_threads,
 ):
-    """y := x correlated with the 3x3 kernels, a block of tiles after the other.
+    """y := x correlated with the kernels, a block of tiles after the other.
 
     Returns whether any tile had an infinity or NaN, which its other outputs then have too.
     """
-    cdef Tiling t = _tiling(frame, x.shape[4], y.shape[4])
-    cdef Py_ssize_t tiles = x.shape[0] * x.shape[1] * t.down * t.across
-    cdef Py_ssize_t task, panel, first, last, element = _tiles_element(block, t.channels)
+    cdef Tiling t = _tiling(frame, sizeof(floating), tile, x.shape[0], x.shape[4], y.shape[4])
+    cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2], task, first
     cdef const floating* bias_at = &bias[0] if bias.shape[0] else NULL
-    cdef floating* v
     cdef int wild = 0
     with nogil, parallel(num_threads=n_threads):
         for task in prange((tiles + block - 1) // block, schedule="dynamic"):
             first = task * block
-            last = min(first + block, tiles)
-            v = &work[threadid(), 0]
-            _transform_tiles(&x[0, 0, 0, 0, 0], &t, first, last, &zeros[0], v, element)
-            for panel in range(u.shape[0]):
-                wild |= _multiply_panel(
-                    v, element, &u[panel, 0], bias_at, &y[0, 0, 0, 0, 0], &t, panel, width,
-                    first, last, v + ELEMENTS * element, _tiles_element(block, width))
+            wild |= _correlate_block(
+                &x[0, 0, 0, 0, 0], u, bias_at, &y[0, 0, 0, 0, 0], &t, width, first,
+                min(first + block, tiles), &zeros[0], &work[threadid(), 0],
+                _tiles_element(block, t.channels), _tiles_element(block, width))
+    return wild
+
+
+cdef int _correlate_block(
+    const floating* x, const floating[:, ::1] u, const floating* bias, floating* y,
+    const Tiling* t, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last, const floating* zeros,
+    floating* work, Py_ssize_t element, Py_ssize_t product_element,
+) noexcept nogil:
+    """The block's tiles, slice after slice; a ring holds the input slices that one output needs."""
+    cdef const floating* ring[MOST_DEEP]
+    cdef Py_ssize_t size = t.elements * element, z, read, a, a0, a1, panel, ready = 0
+    cdef int wild = 0
+    for z in range(t.deep):
+        read = z + t.first[0]  # the slice at the first tap
+        a0, a1 = max(-read, 0), min(t.taps, t.size[0] - read)
+        for a in range(a0, a1):
+            ring[a - a0] = work + (read + a) % t.taps * size
+            if read + a >= ready:
+                _transform_tiles(x, t, read + a, first, last, first + _whole(last - first), zeros,
+                                 work + (read + a) % t.taps * size, t.channels, element)
+                ready = read + a + 1
+        for panel in range(u.shape[0]):
+            wild |= _multiply_panel(
+                ring, a1 - a0, element, &u[panel, 0] + a0 * t.channels * width, bias, y, t, z,
+                panel, width, first, last, work + t.taps * size, product_element)
     return wild
 
 
 def correlate_shared(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
-    const floating[:, :, ::1] w,         # IN   (1, K, 9 C), or (1, 9 C, K)
-    bint w_by_output,                    # OPT  the first of the two
+    const floating[:, :, :, :, :] w,     # IN   (K, 1, h, w, C)
+    const floating[:, ::1] ready,        # IN   (panels, ...), from transform_weights, or empty
     const floating[::1] bias,            # IN   (panels * width) or empty
-    floating[:, :, :, :, ::1] y,         # OUT  (N, D, H', W', K)
+    floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
     const Py_ssize_t[::1] frame,
+    const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
     Py_ssize_t phase, Py_ssize_t block,  # OPT  tiles transformed at a time, multiplied at a time
     Py_ssize_t width,                    # OPT  output channels of a panel
     const floating[::1] zeros,           # IN   (C)
@@ -168,17 +230,17 @@ def correlate_shared(
     floating[:, ::1] work,               # TEMP (n_threads, sizes of a panel and a product)
     int n_threads,
 ):
-    """y := x correlated with the 3x3 kernels, a panel of output channels after the other.
+    """y := x correlated with the kernels, a panel of output channels after the other.
 
-    Returns whether any tile had an infinity or NaN, which its other outputs then have too.
+    A panel's weights are transformed on the spot unless they are `ready`. Returns whether any
+    tile had an infinity or NaN, which its other outputs then have too.
     """
-    cdef Tiling t = _tiling(frame, x.shape[4], y.shape[4])
-    cdef Py_ssize_t tiles = x.shape[0] * x.shape[1] * t.down * t.across
+    cdef Tiling t = _tiling(frame, sizeof(floating), tile, x.shape[0], x.shape[4], y.shape[4])
+    cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t element = _tiles_element(phase, t.channels)
     cdef Py_ssize_t at, some, task, first, part
     cdef const floating* bias_at = &bias[0] if bias.shape[0] else NULL
-    cdef floating* u
     cdef int wild = 0
     for part in range((tiles + phase - 1) // phase):
         at = part * phase
@@ -187,99 +249,251 @@ def correlate_shared(
             for task in prange((some + TILE_PIXELS - 1) // TILE_PIXELS, schedule="dynamic"):
                 first = task * TILE_PIXELS
                 _transform_tiles(
-                    &x[0, 0, 0, 0, 0], &t, at + first, at + min(first + TILE_PIXELS, some),
-                    &zeros[0], &v[first * t.channels], element)
+                    &x[0, 0, 0, 0, 0], &t, 0, at + first, at + min(first + TILE_PIXELS, some),
+                    at + first + TILE_PIXELS, &zeros[0], &v[first * t.channels], t.channels,
+                    element)
             for task in prange(panels, schedule="dynamic"):
-                u = &work[threadid(), 0]
-                _transform_panel(w, w_by_output, task, t.channels, width, u)
                 wild |= _multiply_blocks(
-                    &v[0], element, u, bias_at, &y[0, 0, 0, 0, 0], &t, task, width, at, some,
-                    block, u + ELEMENTS * _panel_element(t.channels, width))
+                    &v[0], element, w, ready, bias_at, &y[0, 0, 0, 0, 0], &t, task, width, at,
+                    some, block, &work[threadid(), 0])
     return wild
 
 
 cdef int _multiply_blocks(
-    const floating* v, Py_ssize_t element, const floating* u, const floating* bias, floating* y,
-    const Tiling* t, Py_ssize_t panel, Py_ssize_t width, Py_ssize_t at, Py_ssize_t tiles,
-    Py_ssize_t block, floating* product,
+    const floating* v, Py_ssize_t element, const floating[:, :, :, :, :] w,
+    const floating[:, ::1] ready, const floating* bias, floating* y, const Tiling* t,
+    Py_ssize_t panel, Py_ssize_t width, Py_ssize_t at, Py_ssize_t tiles, Py_ssize_t block,
+    floating* work,
 ) noexcept nogil:
     cdef Py_ssize_t part
+    cdef const floating* u = work
+    cdef const floating* v_at
     cdef int wild = 0
+    if ready.shape[0]:
+        u = &ready[panel, 0]
+    else:
+        _transform_panel(w, t.do, panel, width, work)
     for part in range((tiles + block - 1) // block):
+        v_at = v + part * block * t.channels
         wild |= _multiply_panel(
-            v + part * block * t.channels, element, u, bias, y, t, panel, width,
-            at + part * block, at + min(part * block + block, tiles), product,
+            &v_at, 1, element, u, bias, y, t, 0, panel, width,
+            at + part * block, at + min(part * block + block, tiles),
+            work + t.elements * _panel_element(t.channels, width, 1),
             _tiles_element(block, width))
     return wild
 
 
 cdef void _transform_tiles(
-    const floating* x, const Tiling* t, Py_ssize_t first, Py_ssize_t last, const floating* zeros,
-    floating* v, Py_ssize_t element,
+    const floating* x, const Tiling* t, Py_ssize_t z, Py_ssize_t first, Py_ssize_t last,
+    Py_ssize_t end, const floating* zeros, floating* v, Py_ssize_t step, Py_ssize_t element,
 ) noexcept nogil:
-    """v[e, tile - first] := B^T d B for tiles [first, last), and zeros up to a register tile."""
-    cdef const floating* d[ELEMENTS]
-    cdef Py_ssize_t tile, n, top, left, i, j, row, col
-    for tile in range(first, first + (last - first + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS):
-        n = tile // (t.down * t.across)
-        top = t.top + tile // t.across % t.down * SIDE
-        left = t.left + tile % t.across * SIDE
-        for i in range(6):
-            row = top + i
-            for j in range(6):
-                col = left + j
-                d[i * 6 + j] = zeros
-                if tile < last and 0 <= row < t.height and 0 <= col < t.width:
-                    d[i * 6 + j] = x + ((n * t.height + row) * t.width + col) * t.channels
-        if floating is float:
-            winograd_input_float(d, t.channels, v, element)
-        else:
-            winograd_input_double(d, t.channels, v, element)
-        v += t.channels
+    """v[e, tile - first] := B^T d B in slice z for tiles [first, last), zeros from there to end."""
+    cdef const void* d[MOST_ELEMENTS]
+    cdef Py_ssize_t tile, n, top, left, i, j, row, col, e
+    cdef const floating* line
+    for tile in range(first, end):
+        n = tile // (t.tiles[1] * t.tiles[2])
+        top = t.first[1] + _start(tile // t.tiles[2] % t.tiles[1], t.do.tile_h, t.spread[1])
+        left = t.first[2] + _start(tile % t.tiles[2], t.do.tile_w, t.spread[2])
+        e = 0
+        for i in range(t.do.side_h):
+            row = top + i * t.spread[1]
+            line = x + ((n * t.size[0] + z) * t.size[1] + row) * t.size[2] * t.channels
+            for j in range(t.do.side_w):
+                col = left + j * t.spread[2]
+                d[e] = zeros
+                if tile < last and 0 <= row < t.size[1] and 0 <= col < t.size[2]:
+                    d[e] = line + col * t.channels
+                e += 1
+        t.do.input(d, t.channels, v, element)
+        v += step
+
+
+cdef inline Py_ssize_t _whole(Py_ssize_t tiles) noexcept nogil:
+    """Tiles up to a whole register tile."""
+    return (tiles + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS
+
+
+cdef inline void _point_outputs(
+    const floating* y, const Tiling* t, Py_ssize_t z, Py_ssize_t tile, const void** out,
+) noexcept nogil:
+    """out[i] := where output i of the tile stands in slice z, NULL outside of the image."""
+    cdef Py_ssize_t n = tile // (t.tiles[1] * t.tiles[2]), i, j, row, col
+    cdef Py_ssize_t top = _start(tile // t.tiles[2] % t.tiles[1], t.do.tile_h, t.spread[1])
+    cdef Py_ssize_t left = _start(tile % t.tiles[2], t.do.tile_w, t.spread[2])
+    for i in range(t.do.tile_h):
+        row = top + i * t.spread[1]
+        for j in range(t.do.tile_w):
+            col = left + j * t.spread[2]
+            out[0] = NULL
+            if row < t.count[1] and col < t.count[2]:
+                out[0] = y + (((n * t.deep + z) * t.count[1] + row) * t.count[2] + col) * t.outputs
+            out += 1
 
 
 cdef int _multiply_panel(
-    const floating* v, Py_ssize_t element, const floating* u, const floating* bias, floating* y,
-    const Tiling* t, Py_ssize_t panel, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last,
-    floating* product, Py_ssize_t product_element,
+    const floating** v, Py_ssize_t taps, Py_ssize_t element, const floating* u,
+    const floating* bias, floating* y, const Tiling* t, Py_ssize_t z, Py_ssize_t panel,
+    Py_ssize_t width, Py_ssize_t first, Py_ssize_t last, floating* product,
+    Py_ssize_t product_element,
 ) noexcept nogil:
-    """The outputs of a panel's channels for tiles [first, last), of which v begins at `first`."""
-    cdef const floating* rows[TILE_PIXELS]
-    cdef floating* sums[TILE_PIXELS]
-    cdef floating* out[SIDE * SIDE]
-    cdef Py_ssize_t e, group, p, tile, n, i, j, row, col
-    cdef Py_ssize_t k0 = panel * width
-    cdef int cols = <int> min(width, t.outputs - k0)
+    """The outputs of a panel's channels in slice z for tiles [first, last), where each v begins."""
+    cdef const floating* rows[MOST_DEEP]
+    cdef const void* out[MOST_OUTPUTS]
+    cdef Py_ssize_t e, a, i, tile
+    cdef Py_ssize_t groups = _whole(last - first) // TILE_PIXELS
+    cdef int cols = <int> min(width, t.outputs - panel * width)
     cdef int wild = 0
-    for e in range(ELEMENTS):
-        for group in range((last - first + TILE_PIXELS - 1) // TILE_PIXELS):
-            for p in range(TILE_PIXELS):
-                rows[p] = v + e * element + (group * TILE_PIXELS + p) * t.channels
-                sums[p] = product + e * product_element + (group * TILE_PIXELS + p) * width
-            if floating is float:
-                direct_tile_float(rows, 1, 0, t.channels,
-                                  u + e * _panel_element(t.channels, width), NULL, sums,
-                                  TILE_PIXELS, <int> width)
-            else:
-                direct_tile_double(rows, 1, 0, t.channels,
-                                   u + e * _panel_element(t.channels, width), NULL, sums,
-                                   TILE_PIXELS, <int> width)
-    for tile in range(first, last):
-        n = tile // (t.down * t.across)
-        for i in range(SIDE):
-            row = tile // t.across % t.down * SIDE + i
-            for j in range(SIDE):
-                col = tile % t.across * SIDE + j
-                out[i * SIDE + j] = NULL
-                if row < t.out_height and col < t.out_width:
-                    out[i * SIDE + j] = y + (
-                        ((n * t.out_height + row) * t.out_width + col) * t.outputs + k0)
+    for e in range(t.elements):
+        for a in range(taps):
+            rows[a] = v[a] + e * element
         if floating is float:
-            wild |= winograd_output_float(
-                product + (tile - first) * width, product_element,
-                bias + k0 if bias != NULL else NULL, out, cols)
+            direct_product_float(
+                rows, taps, t.channels, t.channels,
+                u + e * _panel_element(t.channels, width, t.taps), product + e * product_element,
+                groups)
         else:
-            wild |= winograd_output_double(
-                product + (tile - first) * width, product_element,
-                bias + k0 if bias != NULL else NULL, out, cols)
+            direct_product_double(
+                rows, taps, t.channels, t.channels,
+                u + e * _panel_element(t.channels, width, t.taps), product + e * product_element,
+                groups)
+    for tile in range(first, last):
+        _point_outputs(y, t, z, tile, out)
+        for i in range(t.do.tile_h * t.do.tile_w):
+            if out[i] != NULL:
+                out[i] = <const floating*> out[i] + panel * width
+        wild |= t.do.output(
+            product + (tile - first) * width, product_element,
+            bias + panel * width if bias != NULL else NULL, <void**> out, cols)
+    return wild
+
+
+def correlate_weight(
+    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', K)
+    floating[:, ::1] dw,                 # OUT  (K, taps * C)
+    const Py_ssize_t[::1] frame,
+    const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
+    Py_ssize_t phase, Py_ssize_t width,  # OPT  tiles at a time; output channels of a panel
+    const floating[::1] zeros,           # IN   (C)
+    floating[::1] v,                     # TEMP (size of `phase` tiles, of C + PAD channels)
+    floating[::1] m,                     # TEMP (size of `phase` tiles, of panels * width channels)
+    floating[::1] sums,                  # TEMP (elements, C, panels * width), or empty: one phase
+    floating[:, ::1] work,               # TEMP (n_threads, elements * TILE_ROWS * width)
+    int n_threads,
+):
+    """dw[k, t, c] := sum over the pixels p of x[p, t, c] dy[p, k].
+
+    Returns whether any sum is an infinity or NaN.
+    """
+    cdef Tiling t = _tiling(frame, sizeof(floating), tile, x.shape[0], x.shape[4], dy.shape[4])
+    cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
+    cdef Py_ssize_t panels = (t.outputs + width - 1) // width
+    cdef Py_ssize_t step = t.channels + PAD
+    cdef Py_ssize_t v_element = _tiles_element(phase, step)
+    cdef Py_ssize_t m_element = panels * phase * width + PAD
+    cdef Py_ssize_t sum_element = t.channels * panels * width
+    cdef Py_ssize_t at, some, task, first, part
+    cdef int wild = 0
+    for part in range((tiles + phase - 1) // phase):
+        at = part * phase
+        some = min(phase, tiles - at)
+        with nogil, parallel(num_threads=n_threads):
+            for task in prange((some + TILE_PIXELS - 1) // TILE_PIXELS, schedule="dynamic"):
+                first = task * TILE_PIXELS
+                _transform_pair(
+                    &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &t, at + first,
+                    at + min(first + TILE_PIXELS, some), &zeros[0], &v[first * step], step,
+                    v_element, &m[first * width], width, phase, m_element)
+            if sums.shape[0]:
+                for task in prange(t.elements, schedule="dynamic"):
+                    _add_element(
+                        &v[task * v_element], step, &m[task * m_element], phase, some, t.channels,
+                        panels, width, &sums[task * sum_element], part > 0)
+            else:
+                for task in prange(panels, schedule="dynamic"):
+                    wild |= _finish_panel(
+                        &v[0], step, v_element, &m[task * phase * width], m_element, some, &t,
+                        task, width, &dw[0, 0], &work[threadid(), 0])
+    if sums.shape[0]:
+        for task in prange(t.channels // TILE_ROWS * panels, schedule="static", nogil=True,
+                           num_threads=n_threads):
+            wild |= _finish_sums(&sums[0], sum_element, &t, task // panels, task % panels, width,
+                                 &dw[0, 0])
+    return wild
+
+
+cdef void _transform_pair(
+    const floating* x, const floating* dy, const Tiling* t, Py_ssize_t first, Py_ssize_t last,
+    const floating* zeros, floating* v, Py_ssize_t step, Py_ssize_t v_element, floating* m,
+    Py_ssize_t width, Py_ssize_t phase, Py_ssize_t m_element,
+) noexcept nogil:
+    """v[e, tile] := B^T d B, and m[e, panel, tile] := A dy A^T."""
+    cdef const void* out[MOST_OUTPUTS]
+    cdef Py_ssize_t tile, panel, i
+    _transform_tiles(x, t, 0, first, last, last, zeros, v, step, v_element)
+    for tile in range(first, last):
+        _point_outputs(dy, t, 0, tile, out)
+        for panel in range((t.outputs + width - 1) // width):
+            t.do.output_adjoint(
+                out, <int> min(width, t.outputs - panel * width), m + panel * phase * width,
+                m_element)
+            for i in range(t.do.tile_h * t.do.tile_w):
+                if out[i] != NULL:
+                    out[i] = <const floating*> out[i] + width
+        m += width
+
+
+cdef inline void _outer(
+    const floating* a, Py_ssize_t step, const floating* b, Py_ssize_t pixels, floating* out,
+    bint add,
+) noexcept nogil:
+    if floating is float:
+        direct_outer_float(a, step, b, pixels, out, add)
+    else:
+        direct_outer_double(a, step, b, pixels, out, add)
+
+
+cdef void _add_element(
+    const floating* v, Py_ssize_t step, const floating* m, Py_ssize_t phase, Py_ssize_t tiles,
+    Py_ssize_t channels, Py_ssize_t panels, Py_ssize_t width, floating* sums, bint add,
+) noexcept nogil:
+    """One element's sums[panel, c] := or += its products over the tiles of a phase."""
+    cdef Py_ssize_t panel, row, c
+    for panel in range(panels):
+        for row in range(channels // TILE_ROWS):
+            c = row * TILE_ROWS
+            _outer(v + c, step, m + panel * phase * width, tiles,
+                   sums + (panel * channels + c) * width, add)
+
+
+cdef int _finish_sums(
+    const floating* sums, Py_ssize_t element, const Tiling* t, Py_ssize_t rows, Py_ssize_t panel,
+    Py_ssize_t width, floating* dw,
+) noexcept nogil:
+    cdef Py_ssize_t taps = (t.do.side_h - t.do.tile_h + 1) * (t.do.side_w - t.do.tile_w + 1)
+    cdef Py_ssize_t depth = taps * t.channels, c = rows * TILE_ROWS
+    return t.do.weights_adjoint(
+        sums + (panel * t.channels + c) * width, element, TILE_ROWS,
+        <int> min(width, t.outputs - panel * width), dw + panel * width * depth + c, depth,
+        t.channels)
+
+
+cdef int _finish_panel(
+    const floating* v, Py_ssize_t step, Py_ssize_t v_element, const floating* m,
+    Py_ssize_t m_element, Py_ssize_t tiles, const Tiling* t, Py_ssize_t panel, Py_ssize_t width,
+    floating* dw, floating* work,
+) noexcept nogil:
+    """A panel's gradients where all tiles are at hand: its sums never leave the cache."""
+    cdef Py_ssize_t taps = (t.do.side_h - t.do.tile_h + 1) * (t.do.side_w - t.do.tile_w + 1)
+    cdef Py_ssize_t depth = taps * t.channels, row, c, e
+    cdef int wild = 0
+    for row in range(t.channels // TILE_ROWS):
+        c = row * TILE_ROWS
+        for e in range(t.elements):
+            _outer(v + e * v_element + c, step, m + e * m_element, tiles,
+                   work + e * TILE_ROWS * width, False)
+        wild |= t.do.weights_adjoint(
+            work, TILE_ROWS * width, TILE_ROWS, <int> min(width, t.outputs - panel * width),
+            dw + panel * width * depth + c, depth, t.channels)
     return wild

@@ -6,7 +6,10 @@ import numpy as np
 
 import fastconv.functional as F
 from fastconv import _checks, _geometry
+from fastconv._algorithm import ALGORITHMS
+from fastconv._correlate import Prepared
 from fastconv._layout import channels_first
+from fastconv.functional.conv import conv
 from fastconv.nn import init
 from fastconv.nn.module import Module, Parameter
 
@@ -55,6 +58,7 @@ class _Conv(Module):
         bias=True,
         padding_mode="zeros",
         *,
+        algorithm=None,
         dtype=np.float32,
         generator=None,
     ):
@@ -70,6 +74,10 @@ class _Conv(Module):
         self.stride = _checks.integers("stride", stride, n, minimum=1)
         self.dilation = _checks.integers("dilation", dilation, n, minimum=1)
         self.padding_mode = _checks.one_of("padding_mode", padding_mode, tuple(PADDING_MODES))
+        if algorithm is not None:
+            _checks.one_of("algorithm", algorithm, ALGORITHMS)
+        self.algorithm = algorithm
+        self._prepared = Prepared()
         self.padding = padding
         # checked here, and known in pairs for F.pad
         self._pairs = _geometry.padding_pairs(
@@ -86,8 +94,18 @@ class _Conv(Module):
             around = [side for pair in reversed(padding) for side in pair]
             input = F.pad(input, around, PADDING_MODES[self.padding_mode])
             padding = 0
-        conv = (F.conv1d, F.conv2d, F.conv3d)[self.n - 1]
-        return conv(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return conv(
+            self.n,
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            padding,
+            self.dilation,
+            self.groups,
+            self.algorithm,
+            None if self.training else self._prepared,
+        )
 
     def extra_repr(self):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
@@ -132,6 +150,8 @@ class Conv2d(_Conv):
     bias : bool, default True
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
         What stands outside the image.
+    algorithm : {"auto", "gemm", "direct", "winograd"}, optional
+        As in :func:`fastconv.functional.conv2d`.
     dtype : float32 or float64
     generator : numpy.random.Generator, optional
         Of the initial weights; by default the one :func:`fastconv.manual_seed` seeds.
@@ -149,6 +169,9 @@ class Conv2d(_Conv):
     Notes
     -----
     A kernel does not depend on the size of the image: one layer takes images of any size.
+
+    In evaluation mode the layer keeps its weights in the form that kernels read, and makes it
+    anew when they have changed; it takes up to five times their memory.
 
     Examples
     --------
