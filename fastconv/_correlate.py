@@ -40,6 +40,12 @@ CHANNELS = 64
 WEIGHTS_CACHE = 1 << 18
 # A convolution is cut into at least so many tasks, for threads to share evenly.
 DIRECT_TASKS = 16
+# With fewer channels than this its runs are short, and lines are copied: so many pixels at a time.
+FEW_CHANNELS = 8
+LINES_PIXELS = 512
+# Vectors run along the sum, of few outputs, if there are so many channels; pixels of a strip.
+DOTS_CHANNELS = 8
+DOTS_STRIP = 96
 # Pixels of a depthwise strip: enough to pay for its pointers, few enough to stay in cache.
 DEPTHWISE_STRIP = 64
 
@@ -217,9 +223,9 @@ class _NotKept:
 _NOT_KEPT = _NotKept()
 
 
-def _padded_bias(bias, groups, outputs, panels, width, dtype):
-    """(G, panels * width), zero beyond each group's outputs; empty without a bias."""
-    padded = np.zeros((0 if bias is None else groups, panels * width), dtype)
+def _padded_bias(bias, groups, outputs, width, dtype):
+    """(G, width), zero beyond each group's outputs."""
+    padded = np.zeros((groups, width), dtype)
     if bias is not None:
         padded[:, :outputs] = bias.reshape(groups, outputs)
     return padded
@@ -265,9 +271,19 @@ def _direct(x, w, bias, y, frame, prepared):
         return
     groups, outputs = shape.groups, shape.outputs
     pixels, depth = shape.pixels(frame), shape.depth(frame)
-    width = direct.panel_width(x.itemsize)
-    panels = -(-outputs // width)
     threads = threads_for(pixels * outputs * depth * groups)
+    taps = math.prod(frame.taps)
+    if outputs <= direct.DOTS and shape.channels >= DOTS_CHANNELS:
+        rows = np.ascontiguousarray(w).reshape(groups, outputs, depth)
+        bias = _padded_bias(bias, groups, outputs, outputs, x.dtype)
+        work = np.empty((threads, (DOTS_STRIP + 1) * depth), x.dtype)
+        pointers = np.empty((threads, DOTS_STRIP * (taps + 1)), np.intp)
+        direct.correlate_dots(
+            x, rows, bias, y, frame.packed, DOTS_STRIP, work, pointers, threads
+        )
+        return
+    width = direct.panel_width(x.itemsize, outputs)
+    panels = -(-outputs // width)
 
     def pack():
         packed = np.empty((groups, panels, depth, width), x.dtype)
@@ -275,13 +291,32 @@ def _direct(x, w, bias, y, frame, prepared):
         return packed
 
     packed = prepared.get(("direct", w.shape, w.dtype), w, pack)
-    bias = _padded_bias(bias, groups, outputs, panels, width, x.dtype)
+    bias = _padded_bias(bias, groups, outputs, panels * width, x.dtype)
+    if groups == 1 and shape.channels < FEW_CHANNELS:
+        lines, some = _lines_schedule(shape, frame)
+        size = direct.line_sizes(frame.packed, shape.channels, lines, some)
+        work = np.empty((threads, size), x.dtype)
+        offsets = np.empty((threads, taps), np.intp)
+        direct.correlate_lines(
+            x, packed[0], bias[0], outputs, y, frame.packed, lines, some, work, offsets, threads
+        )
+        return
     strip, block, inside = _direct_schedule(pixels, panels, width, depth, x.itemsize)
     work = np.empty((threads, (strip + 1) * depth), x.dtype)
-    pointers = np.empty((threads, strip * (math.prod(frame.taps) + 1)), np.intp)
+    pointers = np.empty((threads, (strip + direct.PIXELS) * (taps + 1)), np.intp)
     direct.correlate(
         x, packed, bias, outputs, y, frame.packed, strip, block, inside, work, pointers, threads
     )
+
+
+@functools.lru_cache(CACHED_SHAPES)
+def _lines_schedule(shape, frame):
+    """(lines, pixels of each) of a task: enough to pay for its copies, few enough for all threads."""
+    _, height, width = frame.count
+    some = min(width, LINES_PIXELS)
+    lines = max(LINES_PIXELS // some, 1)
+    tasks = shape.images * frame.count[0] * -(-width // some)
+    return min(lines, max(height * tasks // DIRECT_TASKS, 1)), some
 
 
 def _is_depthwise(shape, frame):
@@ -326,7 +361,7 @@ def _winograd(x, w, bias, y, frame, tile, prepared):
     threads = threads_for(sum(_winograd_cost(shape, frame, tile)))
     block = BLOCK_TILES if channels > 16 else 2 * BLOCK_TILES
     v, u, product = winograd.sizes(elements, block, channels, width, taps)
-    bias = _padded_bias(bias, 1, outputs, panels, width, x.dtype).reshape(-1)
+    bias = _padded_bias(bias, 1, outputs, panels * width, x.dtype).reshape(-1)
     zeros = np.zeros(channels, x.dtype)
     key = "winograd", tile, w.shape, w.dtype
     tile = np.array(tile, np.intp)

@@ -2,6 +2,37 @@ from cython cimport floating
 
 from fastconv.kernels.im2col cimport Frame
 
+cdef extern from "direct.h" nogil:
+    enum:
+        TILE_PIXELS
+        WIDE_PIXELS
+        TILE_ROWS
+        MOST_DOTS
+        VECTOR_BYTES
+    const bint DIRECT_SUPPORTED
+    Py_ssize_t DOTS_PIXELS(Py_ssize_t outputs)
+    ctypedef struct direct_kernels:
+        void (*tile[2])(
+            const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
+            const void* bias, void** out, int pixels, int cols) nogil
+        void (*even_tile[2])(
+            const void* a, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
+            Py_ssize_t run, const void* w, const void* bias, void* out, Py_ssize_t out_step,
+            int pixels, int cols) nogil
+        void (*dots[4])(
+            const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
+            const void* bias, void** out, int pixels) nogil
+        void (*product)(
+            const void** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const void* w,
+            void* out, Py_ssize_t tiles) nogil
+        void (*outer)(
+            const void* a, Py_ssize_t step, const void* b, Py_ssize_t pixels, void* out,
+            int add) nogil
+        void (*weight)(
+            const void** rows, Py_ssize_t first, const void* dy, Py_ssize_t pixels, void* dw,
+            Py_ssize_t step, Py_ssize_t skip) nogil
+    const direct_kernels* direct_find(size_t itemsize)
+
 
 cdef void point_places(
     floating* y, const Frame* f, Py_ssize_t across, Py_ssize_t p0, Py_ssize_t p1, floating** places,

@@ -8,6 +8,10 @@ the other in memory. Where taps along the last axis are neighbours, a run is a w
 and pixel: into the input, or to a row of zeros outside of it, or, where a run is cut by the
 edge, to a copy that the strip keeps. Very short runs are gathered into one, as im2col does.
 
+Where few input channels make short runs, ``correlate_lines`` copies the input lines of a few output
+lines with their padding, so that pixels lie evenly and need no pointers. Where there are few
+outputs, ``correlate_dots`` lets vectors run along the sum.
+
 Every output is one sum in one order, whatever the strip it falls in, so results depend neither
 on the number of threads nor on the batch.
 """
@@ -18,35 +22,23 @@ from libc.string cimport memcpy, memset
 
 from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 
-cdef extern from "direct.h" nogil:
-    enum:
-        TILE_PIXELS
-        VECTOR_BYTES
-    const bint DIRECT_SUPPORTED
-    void direct_tile_float(
-        const float** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const float* w,
-        const float* bias, float** out, int pixels, int cols)
-    void direct_tile_double(
-        const double** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const double* w,
-        const double* bias, double** out, int pixels, int cols)
-    void direct_weight_float(
-        const float** rows, Py_ssize_t first, const float* dy, Py_ssize_t pixels, float* dw,
-        Py_ssize_t step, Py_ssize_t skip)
-    void direct_weight_double(
-        const double** rows, Py_ssize_t first, const double* dy, Py_ssize_t pixels, double* dw,
-        Py_ssize_t step, Py_ssize_t skip)
-
 cdef enum:
     SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
     PACKED = 8  # channels at a time: those of several outputs, often a power of two apart
 
 SUPPORTED = bool(DIRECT_SUPPORTED)
 PIXELS = TILE_PIXELS
+DOTS = MOST_DOTS
 
 
-def panel_width(Py_ssize_t itemsize):
-    """Output channels of a tile."""
-    return 2 * VECTOR_BYTES // itemsize
+def panel_width(Py_ssize_t itemsize, Py_ssize_t outputs=0):
+    """Output channels of a tile: two vectors, or three where fewer are left over."""
+    cdef Py_ssize_t two = 2 * VECTOR_BYTES // itemsize, three = 3 * VECTOR_BYTES // itemsize
+    return three if -outputs % three < -outputs % two else two
+
+
+cdef inline Py_ssize_t _tile_pixels(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil:
+    return WIDE_PIXELS if width * itemsize == 3 * VECTOR_BYTES else TILE_PIXELS
 
 
 def pack(
@@ -95,14 +87,14 @@ cdef void _pack_panel(
 def correlate(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, G * C)
     const floating[:, :, :, ::1] w,      # IN   (G, panels, taps * C, width), from pack
-    const floating[:, ::1] bias,         # IN   (G, panels * width), or empty
+    const floating[:, ::1] bias,         # IN   (G, panels * width)
     Py_ssize_t outputs,                  # OPT  K
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', G * K), at the frame's places
     const Py_ssize_t[::1] frame,
-    Py_ssize_t strip, Py_ssize_t block,  # OPT  pixels (a multiple of PIXELS), panels of a task
+    Py_ssize_t strip, Py_ssize_t block,  # OPT  pixels and panels of a task
     bint panels_inside,                  # OPT  loop over panels inside that over pixels
     floating[:, ::1] work,               # TEMP (n_threads, (strip + 1) * taps * C)
-    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * (taps + 1))
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, (strip + PIXELS) * (taps + 1))
     int n_threads,
 ):
     """y[p, k] := bias[k] + sum over t, c of x[p, t, c] w[k, t, c]."""
@@ -111,69 +103,223 @@ def correlate(
     cdef Py_ssize_t blocks = (w.shape[1] + block - 1) // block
     cdef Py_ssize_t tasks = (pixels + strip - 1) // strip * blocks * w.shape[0]
     cdef Py_ssize_t task, group, panel, p0
-    cdef const floating* bias_at = &bias[0, 0] if bias.shape[0] else NULL
     with nogil, parallel(num_threads=n_threads):
         for task in prange(tasks, schedule="dynamic"):
             panel = task % blocks * block
             group = task // blocks % w.shape[0]
             p0 = task // blocks // w.shape[0] * strip
             _correlate_strip(
-                &x[0, 0, 0, 0, 0], w, bias_at, outputs, &y[0, 0, 0, 0, 0], &f, group,
+                &x[0, 0, 0, 0, 0], w, bias, outputs, &y[0, 0, 0, 0, 0], &f, group,
                 p0, min(p0 + strip, pixels), panel, min(panel + block, w.shape[1]),
                 panels_inside, &work[threadid(), 0], <void**> &pointers[threadid(), 0])
 
 
 cdef void _correlate_strip(
-    const floating* x, const floating[:, :, :, ::1] w, const floating* bias, Py_ssize_t outputs,
-    floating* y, const Frame* f, Py_ssize_t group, Py_ssize_t p0, Py_ssize_t p1,
-    Py_ssize_t panel0, Py_ssize_t panel1, bint panels_inside, floating* work, void** pointers,
+    const floating* x, const floating[:, :, :, ::1] w, const floating[:, ::1] bias,
+    Py_ssize_t outputs, floating* y, const Frame* f, Py_ssize_t group, Py_ssize_t p0,
+    Py_ssize_t p1, Py_ssize_t panel0, Py_ssize_t panel1, bint panels_inside, floating* work,
+    void** pointers,
 ) noexcept nogil:
     """Pixels [p0, p1) and panels [panel0, panel1) of one group."""
     cdef Py_ssize_t depth = w.shape[2], groups = w.shape[0]
-    cdef Py_ssize_t width = depth // (f.taps[0] * f.taps[1] * f.taps[2])
-    cdef Py_ssize_t tiles = (p1 - p0 + TILE_PIXELS - 1) // TILE_PIXELS
-    cdef Py_ssize_t stride = tiles * TILE_PIXELS
+    cdef Py_ssize_t size = _tile_pixels(w.shape[3], sizeof(floating))
+    cdef Py_ssize_t tiles = (p1 - p0 + size - 1) // size
+    cdef Py_ssize_t stride = tiles * size
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
-    cdef Py_ssize_t p, r, tile, panel, run
-    point_places(y + group * outputs, f, groups * outputs, p0, p1, places)
-    run = _point_runs(
-        x + group * width, f, groups, width, SHORT_RUN, p0, p1, stride, work, rows)
-    for r in range(depth // run):  # the last tile's idle pixels read what the last one reads
-        for p in range(p1 - p0, stride):
-            rows[r * stride + p] = rows[r * stride + p1 - p0 - 1]
+    cdef Py_ssize_t tile, panel, run
+    run = _point_tiles(x, y + group * outputs, f, group, groups, depth, outputs, p0, p1, stride,
+                       work, places, rows)
     if panels_inside:
         for tile in range(tiles):
             for panel in range(panel0, panel1):
-                _tile(rows, depth // run, stride, run, w, bias, outputs, places, group, panel,
-                      tile, p1 - p0)
+                _tile(rows + tile * size, depth // run, stride, run, w, bias, outputs,
+                      places + tile * size, group, panel, min(size, p1 - p0 - tile * size))
     else:
         for panel in range(panel0, panel1):
             for tile in range(tiles):
-                _tile(rows, depth // run, stride, run, w, bias, outputs, places, group, panel,
-                      tile, p1 - p0)
+                _tile(rows + tile * size, depth // run, stride, run, w, bias, outputs,
+                      places + tile * size, group, panel, min(size, p1 - p0 - tile * size))
+
+
+cdef Py_ssize_t _point_tiles(
+    const floating* x, floating* y, const Frame* f, Py_ssize_t group, Py_ssize_t groups,
+    Py_ssize_t depth, Py_ssize_t outputs, Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t stride,
+    floating* work, floating** places, const floating** rows,
+) noexcept nogil:
+    """Point `stride` pixels, whole tiles, to their outputs and runs; return a run's length.
+
+    The last tile's idle pixels are its last pixel again.
+    """
+    cdef Py_ssize_t width = depth // (f.taps[0] * f.taps[1] * f.taps[2]), p, r, run
+    point_places(y, f, groups * outputs, p0, p1, places)
+    run = _point_runs(
+        x + group * width, f, groups, width, SHORT_RUN, p0, p1, stride, work, rows)
+    for p in range(p1 - p0, stride):
+        places[p] = places[p1 - p0 - 1]
+        for r in range(depth // run):
+            rows[r * stride + p] = rows[r * stride + p1 - p0 - 1]
+    return run
 
 
 cdef inline void _tile(
     const floating** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run,
-    const floating[:, :, :, ::1] w, const floating* bias, Py_ssize_t outputs, floating** places,
-    Py_ssize_t group, Py_ssize_t panel, Py_ssize_t tile, Py_ssize_t pixels,
+    const floating[:, :, :, ::1] w, const floating[:, ::1] bias, Py_ssize_t outputs,
+    floating** places, Py_ssize_t group, Py_ssize_t panel, Py_ssize_t pixels,
 ) noexcept nogil:
     """One register tile: its pixels, one panel of output channels."""
-    cdef Py_ssize_t width = w.shape[3], first = tile * TILE_PIXELS, p
-    cdef floating* out[TILE_PIXELS]
-    cdef int cols = <int> min(width, outputs - panel * width)
-    cdef int used = <int> min(<Py_ssize_t> TILE_PIXELS, pixels - first)
-    if bias != NULL:
-        bias = bias + (group * w.shape[1] + panel) * width
-    for p in range(used):
-        out[p] = places[first + p] + panel * width
-    if floating is float:
-        direct_tile_float(rows + first, runs, stride, run, &w[group, panel, 0, 0], bias, out,
-                          used, cols)
-    else:
-        direct_tile_double(rows + first, runs, stride, run, &w[group, panel, 0, 0], bias, out,
-                           used, cols)
+    cdef Py_ssize_t width = w.shape[3], p
+    cdef Py_ssize_t size = _tile_pixels(width, sizeof(floating))
+    cdef void* out[TILE_PIXELS]
+    for p in range(size):
+        out[p] = places[p] + panel * width
+    direct_find(sizeof(floating)).tile[size == WIDE_PIXELS](
+        <const void**> rows, runs, stride, run, &w[group, panel, 0, 0],
+        &bias[group, panel * width], out, <int> pixels, <int> min(width, outputs - panel * width))
+
+
+def correlate_dots(
+    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, G * C)
+    const floating[:, :, ::1] w,         # IN   (G, K, taps * C)
+    const floating[:, ::1] bias,         # IN   (G, K)
+    floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', G * K), at the frame's places
+    const Py_ssize_t[::1] frame,
+    Py_ssize_t strip,                    # OPT  pixels of a task, whole tiles
+    floating[:, ::1] work,               # TEMP (n_threads, (strip + 1) * taps * C)
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * (taps + 1))
+    int n_threads,
+):
+    """The same for K <= DOTS outputs of a group."""
+    cdef Frame f = read_frame(frame)
+    cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
+    cdef Py_ssize_t tasks = (pixels + strip - 1) // strip * w.shape[0]
+    cdef Py_ssize_t task, p0
+    with nogil, parallel(num_threads=n_threads):
+        for task in prange(tasks, schedule="dynamic"):
+            p0 = task // w.shape[0] * strip
+            _dots_strip(
+                &x[0, 0, 0, 0, 0], w, bias, &y[0, 0, 0, 0, 0], &f, task % w.shape[0], p0,
+                min(p0 + strip, pixels), &work[threadid(), 0],
+                <void**> &pointers[threadid(), 0])
+
+
+cdef void _dots_strip(
+    const floating* x, const floating[:, :, ::1] w, const floating[:, ::1] bias, floating* y,
+    const Frame* f, Py_ssize_t group, Py_ssize_t p0, Py_ssize_t p1, floating* work,
+    void** pointers,
+) noexcept nogil:
+    cdef Py_ssize_t outputs = w.shape[1], depth = w.shape[2], size = DOTS_PIXELS(outputs)
+    cdef Py_ssize_t tiles = (p1 - p0 + size - 1) // size
+    cdef Py_ssize_t stride = tiles * size, tile, run
+    cdef floating** places = <floating**> pointers
+    cdef const floating** rows = <const floating**> (pointers + stride)
+    run = _point_tiles(x, y + group * outputs, f, group, w.shape[0], depth, outputs, p0, p1,
+                       stride, work, places, rows)
+    for tile in range(tiles):
+        direct_find(sizeof(floating)).dots[outputs](
+            <const void**> (rows + tile * size), depth // run, stride, run, &w[group, 0, 0],
+            &bias[group, 0], <void**> (places + tile * size),
+            <int> min(size, p1 - p0 - tile * size))
+
+
+def correlate_lines(
+    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, :, ::1] w,         # IN   (panels, taps * C, width), from pack
+    const floating[::1] bias,            # IN   (panels * width)
+    Py_ssize_t outputs,                  # OPT  K
+    floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K), at the frame's places
+    const Py_ssize_t[::1] frame,
+    Py_ssize_t lines, Py_ssize_t some,   # OPT  output lines of a task, and pixels of each
+    floating[:, ::1] work,               # TEMP (n_threads, line_sizes(...))
+    Py_ssize_t[:, ::1] offsets,          # TEMP (n_threads, taps)
+    int n_threads,
+):
+    """The same, on copies of the input's lines."""
+    cdef Frame f = read_frame(frame)
+    cdef Py_ssize_t bands = (f.count[1] + lines - 1) // lines
+    cdef Py_ssize_t parts = (f.count[2] + some - 1) // some
+    cdef Py_ssize_t task
+    with nogil, parallel(num_threads=n_threads):
+        for task in prange(x.shape[0] * f.count[0] * bands * parts, schedule="dynamic"):
+            _correlate_band(
+                &x[0, 0, 0, 0, 0], w, &bias[0], outputs, &y[0, 0, 0, 0, 0], &f, x.shape[4],
+                task // parts // bands, task // parts % bands * lines, task % parts * some,
+                lines, some, &work[threadid(), 0], &offsets[threadid(), 0])
+
+
+def line_sizes(
+    const Py_ssize_t[::1] frame, Py_ssize_t channels, Py_ssize_t lines, Py_ssize_t some,
+):
+    """Values that the copied lines of a task of `correlate_lines` take."""
+    cdef Frame f = read_frame(frame)
+    return f.taps[0] * _lines_read(&f, lines) * _places_read(&f, some) * channels
+
+
+cdef inline Py_ssize_t _lines_read(const Frame* f, Py_ssize_t lines) noexcept nogil:
+    """Input lines of one tap along the first axis."""
+    return (lines - 1) * f.step[1] + f.offset[1][f.taps[1] - 1] - f.offset[1][0] + 1
+
+
+cdef inline Py_ssize_t _places_read(const Frame* f, Py_ssize_t some) noexcept nogil:
+    """Input places of a line, with those that the idle pixels of the last tile read."""
+    return (some + TILE_PIXELS) * f.step[2] + f.offset[2][f.taps[2] - 1] - f.offset[2][0] + 1
+
+
+cdef void _correlate_band(
+    const floating* x, const floating[:, :, ::1] w, const floating* bias, Py_ssize_t outputs,
+    floating* y, const Frame* f, Py_ssize_t channels, Py_ssize_t slice_, Py_ssize_t j0,
+    Py_ssize_t k0, Py_ssize_t lines, Py_ssize_t some, floating* work, Py_ssize_t* offsets,
+) noexcept nogil:
+    """Output lines [j0, j0 + lines), pixels [k0, k0 + some) of one slice."""
+    cdef Py_ssize_t width = w.shape[2], size = _tile_pixels(width, sizeof(floating))
+    cdef Py_ssize_t n = slice_ // f.count[0], i = slice_ % f.count[0]
+    cdef Py_ssize_t deep = _lines_read(f, lines), length = _places_read(f, some) * channels
+    cdef Py_ssize_t run = f.taps[2] * channels if f.adjacent else channels
+    cdef Py_ssize_t a, b, t, j, z, v, tile, panel, runs = 0
+    cdef Py_ssize_t place = k0 * f.step[2] + f.offset[2][0]
+    cdef Py_ssize_t last = min(k0 + some, f.count[2])
+    cdef const floating* source
+    cdef const floating* at
+    cdef floating* out
+    for a in range(f.taps[0]):
+        z = i * f.step[0] + f.offset[0][a]
+        for b in range(deep):
+            v = j0 * f.step[1] + f.offset[1][0] + b
+            source = NULL
+            if 0 <= z < f.size[0] and 0 <= v < f.size[1]:
+                source = x + ((n * f.size[0] + z) * f.size[1] + v) * f.size[2] * channels
+            _copy_line(source, f.size[2] * channels, place * channels, length,
+                       work + (a * deep + b) * length)
+        for b in range(f.taps[1]):
+            v = (a * deep + f.offset[1][b] - f.offset[1][0]) * length
+            for t in range(1 if f.adjacent else f.taps[2]):
+                offsets[runs] = v + (f.offset[2][t] - f.offset[2][0]) * channels
+                runs += 1
+    for j in range(j0, min(j0 + lines, f.count[1])):
+        at = work + (j - j0) * f.step[1] * length
+        out = y + outputs * output_place(f, (slice_ * f.count[1] + j) * f.count[2] + k0)
+        for tile in range((last - k0 + size - 1) // size):
+            for panel in range(w.shape[0]):
+                direct_find(sizeof(floating)).even_tile[size == WIDE_PIXELS](
+                    at, f.step[2] * channels, offsets, runs, run, &w[panel, 0, 0],
+                    bias + panel * width, out + panel * width, f.stride[2] * outputs,
+                    <int> min(size, last - k0 - tile * size),
+                    <int> min(width, outputs - panel * width))
+            at += size * f.step[2] * channels
+            out += size * f.stride[2] * outputs
+
+
+cdef inline void _copy_line(
+    const floating* source, Py_ssize_t size, Py_ssize_t first, Py_ssize_t length, floating* to,
+) noexcept nogil:
+    """to := places [first, first + length) of `source`, or of nothing; zero outside of [0, size)."""
+    cdef Py_ssize_t start = min(max(-first, 0), length)
+    cdef Py_ssize_t stop = max(min(size - first, length), start)
+    if source == NULL:
+        start = stop = length
+    memset(to, 0, start * sizeof(floating))
+    memcpy(to + start, source + first + start, (stop - start) * sizeof(floating))
+    memset(to + stop, 0, (length - stop) * sizeof(floating))
 
 
 def correlate_weight(
@@ -229,16 +375,10 @@ cdef void _correlate_weight_part(
                 # the last tile of a run reaches back, and leaves alone what is done already
                 start = min(i * TILE_PIXELS, run - TILE_PIXELS)
                 for panel in range(across // width):
-                    if floating is float:
-                        direct_weight_float(
-                            row, start, packed + panel * some * width, some,
-                            dw + (r * run + start) * across + panel * width, across,
-                            i * TILE_PIXELS - start)
-                    else:
-                        direct_weight_double(
-                            row, start, packed + panel * some * width, some,
-                            dw + (r * run + start) * across + panel * width, across,
-                            i * TILE_PIXELS - start)
+                    direct_find(sizeof(floating)).weight(
+                        <const void**> row, start, packed + panel * some * width, some,
+                        dw + (r * run + start) * across + panel * width, across,
+                        i * TILE_PIXELS - start)
         first += some
 
 

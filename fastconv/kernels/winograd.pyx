@@ -19,22 +19,8 @@ transform a phase of tiles; then each adds its own part of the sums, so nothing 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 
+from fastconv.kernels.direct cimport TILE_PIXELS, TILE_ROWS, direct_find
 from fastconv.kernels.im2col cimport Frame, read_frame
-
-cdef extern from "direct.h" nogil:
-    enum:
-        TILE_PIXELS
-        TILE_ROWS
-    void direct_product_float(
-        const float** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const float* w,
-        float* out, Py_ssize_t tiles)
-    void direct_product_double(
-        const double** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const double* w,
-        double* out, Py_ssize_t tiles)
-    void direct_outer_float(
-        const float* a, Py_ssize_t step, const float* b, Py_ssize_t pixels, float* out, bint add)
-    void direct_outer_double(
-        const double* a, Py_ssize_t step, const double* b, Py_ssize_t pixels, double* out, bint add)
 
 cdef extern from "winograd.h" nogil:
     ctypedef struct winograd_transforms:
@@ -163,7 +149,7 @@ cdef void _transform_panel(
 def correlate_blocks(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
     const floating[:, ::1] u,            # IN   (panels, ...), from transform_weights
-    const floating[::1] bias,            # IN   (panels * width) or empty
+    const floating[::1] bias,            # IN   (panels * width)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
     const Py_ssize_t[::1] frame,
     const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
@@ -178,13 +164,12 @@ def correlate_blocks(
     """
     cdef Tiling t = _tiling(frame, sizeof(floating), tile, x.shape[0], x.shape[4], y.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2], task, first
-    cdef const floating* bias_at = &bias[0] if bias.shape[0] else NULL
     cdef int wild = 0
     with nogil, parallel(num_threads=n_threads):
         for task in prange((tiles + block - 1) // block, schedule="dynamic"):
             first = task * block
             wild |= _correlate_block(
-                &x[0, 0, 0, 0, 0], u, bias_at, &y[0, 0, 0, 0, 0], &t, width, first,
+                &x[0, 0, 0, 0, 0], u, &bias[0], &y[0, 0, 0, 0, 0], &t, width, first,
                 min(first + block, tiles), &zeros[0], &work[threadid(), 0],
                 _tiles_element(block, t.channels), _tiles_element(block, width))
     return wild
@@ -219,7 +204,7 @@ def correlate_shared(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
     const floating[:, :, :, :, :] w,     # IN   (K, 1, h, w, C)
     const floating[:, ::1] ready,        # IN   (panels, ...), from transform_weights, or empty
-    const floating[::1] bias,            # IN   (panels * width) or empty
+    const floating[::1] bias,            # IN   (panels * width)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
     const Py_ssize_t[::1] frame,
     const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
@@ -240,7 +225,6 @@ def correlate_shared(
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t element = _tiles_element(phase, t.channels)
     cdef Py_ssize_t at, some, task, first, part
-    cdef const floating* bias_at = &bias[0] if bias.shape[0] else NULL
     cdef int wild = 0
     for part in range((tiles + phase - 1) // phase):
         at = part * phase
@@ -254,7 +238,7 @@ def correlate_shared(
                     element)
             for task in prange(panels, schedule="dynamic"):
                 wild |= _multiply_blocks(
-                    &v[0], element, w, ready, bias_at, &y[0, 0, 0, 0, 0], &t, task, width, at,
+                    &v[0], element, w, ready, &bias[0], &y[0, 0, 0, 0, 0], &t, task, width, at,
                     some, block, &work[threadid(), 0])
     return wild
 
@@ -347,16 +331,10 @@ cdef int _multiply_panel(
     for e in range(t.elements):
         for a in range(taps):
             rows[a] = v[a] + e * element
-        if floating is float:
-            direct_product_float(
-                rows, taps, t.channels, t.channels,
-                u + e * _panel_element(t.channels, width, t.taps), product + e * product_element,
-                groups)
-        else:
-            direct_product_double(
-                rows, taps, t.channels, t.channels,
-                u + e * _panel_element(t.channels, width, t.taps), product + e * product_element,
-                groups)
+        direct_find(sizeof(floating)).product(
+            <const void**> rows, taps, t.channels, t.channels,
+            u + e * _panel_element(t.channels, width, t.taps), product + e * product_element,
+            groups)
     for tile in range(first, last):
         _point_outputs(y, t, z, tile, out)
         for i in range(t.do.tile_h * t.do.tile_w):
@@ -364,7 +342,7 @@ cdef int _multiply_panel(
                 out[i] = <const floating*> out[i] + panel * width
         wild |= t.do.output(
             product + (tile - first) * width, product_element,
-            bias + panel * width if bias != NULL else NULL, <void**> out, cols)
+            bias + panel * width, <void**> out, cols)
     return wild
 
 
@@ -444,16 +422,6 @@ cdef void _transform_pair(
         m += width
 
 
-cdef inline void _outer(
-    const floating* a, Py_ssize_t step, const floating* b, Py_ssize_t pixels, floating* out,
-    bint add,
-) noexcept nogil:
-    if floating is float:
-        direct_outer_float(a, step, b, pixels, out, add)
-    else:
-        direct_outer_double(a, step, b, pixels, out, add)
-
-
 cdef void _add_element(
     const floating* v, Py_ssize_t step, const floating* m, Py_ssize_t phase, Py_ssize_t tiles,
     Py_ssize_t channels, Py_ssize_t panels, Py_ssize_t width, floating* sums, bint add,
@@ -463,8 +431,9 @@ cdef void _add_element(
     for panel in range(panels):
         for row in range(channels // TILE_ROWS):
             c = row * TILE_ROWS
-            _outer(v + c, step, m + panel * phase * width, tiles,
-                   sums + (panel * channels + c) * width, add)
+            direct_find(sizeof(floating)).outer(
+                v + c, step, m + panel * phase * width, tiles,
+                sums + (panel * channels + c) * width, add)
 
 
 cdef int _finish_sums(
@@ -491,8 +460,9 @@ cdef int _finish_panel(
     for row in range(t.channels // TILE_ROWS):
         c = row * TILE_ROWS
         for e in range(t.elements):
-            _outer(v + e * v_element + c, step, m + e * m_element, tiles,
-                   work + e * TILE_ROWS * width, False)
+            direct_find(sizeof(floating)).outer(
+                v + e * v_element + c, step, m + e * m_element, tiles,
+                work + e * TILE_ROWS * width, False)
         wild |= t.do.weights_adjoint(
             work, TILE_ROWS * width, TILE_ROWS, <int> min(width, t.outputs - panel * width),
             dw + panel * width * depth + c, depth, t.channels)

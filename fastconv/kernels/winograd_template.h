@@ -34,8 +34,7 @@ static int NAME(output)(
     V wild = {0}; /* 0 times a value is NaN where the value is not finite */
     for (int first = 0; first < cols; first += LANES) {
         const T *m = (const T *)from + first;
-        V t[M_H][N_W], in[N_H], y[M_H > M_W ? M_H : M_W], b = {0};
-        if (bias) b = *(const V *)((const T *)bias + first);
+        V t[M_H][N_W], in[N_H], y[M_H > M_W ? M_H : M_W], b = *(const V *)((const T *)bias + first);
         for (int j = 0; j < N_W; j++) {
             for (int i = 0; i < N_H; i++) in[i] = *(const V *)(m + (i * N_W + j) * element);
             TRANSFORM_OUTPUT(M_H, R_H, in, y);

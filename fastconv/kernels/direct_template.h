@@ -1,0 +1,241 @@
+/* Included once per element type, with T and NAME defined. */
+
+#define V NAME(vector)
+#define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
+/* Not inlined: a caller's variables would take registers from the loop. */
+#define KERNEL static __attribute__((noinline)) void
+#define BODY static inline __attribute__((always_inline)) void
+
+typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+
+/* out[p][0:cols] = bias + sum over r, i of rows[r * stride + p][i] * w[r * run + i][0:cols]
+ *
+ * for the first `pixels` of P pixels and up to N vectors; all P row pointers must be readable.
+ * `w` and `bias` are padded to N vectors. */
+BODY NAME(tile_of)(
+    int P, int N, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
+    const T *w, const T *bias, void *const *out, int pixels, int cols)
+{
+    V c[TILE_PIXELS][3] = {{{0}}};
+    for (int p = 0; p < P; p++) {
+        PREFETCH_TO_WRITE(out[p]);
+        PREFETCH_TO_WRITE((T *)out[p] + N * LANES - 1);
+        for (int n = 0; n < N; n++) c[p][n] = *(const V *)(bias + n * LANES);
+    }
+    for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
+        const T *a[TILE_PIXELS];
+        for (int p = 0; p < P; p++) a[p] = rows[p];
+        for (ptrdiff_t i = 0; i < run; i++, w += N * LANES) {
+            V b[3];
+            for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
+            for (int p = 0; p < P; p++)
+                for (int n = 0; n < N; n++) c[p][n] += a[p][i] * b[n];
+        }
+    }
+    if (cols == N * LANES) {
+        for (int p = 0; p < pixels; p++)
+            for (int n = 0; n < N; n++) *(V *)((T *)out[p] + n * LANES) = c[p][n];
+    } else {
+        for (int p = 0; p < pixels; p++) memcpy(out[p], c[p], cols * sizeof(T));
+    }
+}
+
+KERNEL NAME(tile)(
+    const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run, const void *w,
+    const void *bias, void *const *out, int pixels, int cols)
+{
+    NAME(tile_of)(TILE_PIXELS, 2, rows, runs, stride, run, w, bias, out, pixels, cols);
+}
+
+KERNEL NAME(wide_tile)(
+    const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run, const void *w,
+    const void *bias, void *const *out, int pixels, int cols)
+{
+    NAME(tile_of)(WIDE_PIXELS, 3, rows, runs, stride, run, w, bias, out, pixels, cols);
+}
+
+/* The same for pixels whose inputs and outputs lie evenly: run r of pixel p is at
+ * a[p * step + offsets[r]], its outputs at out[p * out_step]. */
+BODY NAME(even_tile_of)(
+    int P, int N, const T *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
+    ptrdiff_t run, const T *w, const T *bias, T *out, ptrdiff_t out_step, int pixels, int cols)
+{
+    V c[TILE_PIXELS][3] = {{{0}}};
+    for (int p = 0; p < P; p++) {
+        PREFETCH_TO_WRITE(out + p * out_step);
+        PREFETCH_TO_WRITE(out + p * out_step + N * LANES - 1);
+        for (int n = 0; n < N; n++) c[p][n] = *(const V *)(bias + n * LANES);
+    }
+    for (ptrdiff_t r = 0; r < runs; r++) {
+        const T *low = a + offsets[r], *high = low + P / 2 * step;
+        for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += N * LANES) {
+            V b[3];
+            for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
+            for (int p = 0; p < P / 2; p++)
+                for (int n = 0; n < N; n++) {
+                    c[p][n] += low[p * step] * b[n];
+                    c[P / 2 + p][n] += high[p * step] * b[n];
+                }
+        }
+    }
+    for (int p = 0; p < pixels; p++, out += out_step) {
+        if (cols == N * LANES)
+            for (int n = 0; n < N; n++) *(V *)(out + n * LANES) = c[p][n];
+        else
+            memcpy(out, c[p], cols * sizeof(T));
+    }
+}
+
+KERNEL NAME(even_tile)(
+    const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run,
+    const void *w, const void *bias, void *out, ptrdiff_t out_step, int pixels, int cols)
+{
+    NAME(even_tile_of)(
+        TILE_PIXELS, 2, a, step, offsets, runs, run, w, bias, out, out_step, pixels, cols);
+}
+
+KERNEL NAME(wide_even_tile)(
+    const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run,
+    const void *w, const void *bias, void *out, ptrdiff_t out_step, int pixels, int cols)
+{
+    NAME(even_tile_of)(
+        WIDE_PIXELS, 3, a, step, offsets, runs, run, w, bias, out, out_step, pixels, cols);
+}
+
+/* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[k * depth + r * run + i] for
+ * K outputs of P pixels: vectors run along the sum, for outputs too few to fill one. */
+BODY NAME(dots_of)(
+    int P, int K, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
+    const T *w, const T *bias, void *const *out, int pixels)
+{
+    const ptrdiff_t depth = runs * run;
+    V c[DOTS_PIXELS(1)][MOST_DOTS];
+    T rest[DOTS_PIXELS(1)][MOST_DOTS];
+    for (int p = 0; p < P; p++)
+        for (int k = 0; k < K; k++) {
+            c[p][k] = (V){0};
+            rest[p][k] = bias[k];
+        }
+    for (ptrdiff_t r = 0; r < runs; r++, rows += stride, w += run) {
+        ptrdiff_t i = 0;
+        for (; i + LANES <= run; i += LANES) {
+            V b[MOST_DOTS];
+            for (int k = 0; k < K; k++) b[k] = *(const V *)(w + k * depth + i);
+            for (int p = 0; p < P; p++) {
+                V a = *(const V *)((const T *)rows[p] + i);
+                for (int k = 0; k < K; k++) c[p][k] += a * b[k];
+            }
+        }
+        for (; i < run; i++)
+            for (int p = 0; p < P; p++)
+                for (int k = 0; k < K; k++)
+                    rest[p][k] += ((const T *)rows[p])[i] * w[k * depth + i];
+    }
+    for (int p = 0; p < pixels; p++)
+        for (int k = 0; k < K; k++) {
+            for (int lane = 0; lane < LANES; lane++) rest[p][k] += c[p][k][lane];
+            ((T *)out[p])[k] = rest[p][k];
+        }
+}
+
+#define DEFINE_DOTS(K)                                                                          \
+    KERNEL NAME(dots##K)(                                                                       \
+        const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,               \
+        const void *w, const void *bias, void *const *out, int pixels)                          \
+    {                                                                                           \
+        NAME(dots_of)(DOTS_PIXELS(K), K, rows, runs, stride, run, w, bias, out, pixels);        \
+    }
+DEFINE_DOTS(1)
+DEFINE_DOTS(2)
+DEFINE_DOTS(3)
+#undef DEFINE_DOTS
+
+/* out[p][0 .. two vectors) = sum over r, i of rows[r][p * step + i] * w[r * run + i][...] for
+ * `tiles` times six p. */
+KERNEL NAME(product)(
+    const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const void *weights,
+    void *to, ptrdiff_t tiles)
+{
+    T *out = to;
+    for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+        V c[TILE_PIXELS][2] = {{{0}}};
+        const T *w = weights;
+        for (ptrdiff_t r = 0; r < runs; r++) {
+            const T *low = (const T *)rows[r] + tile * TILE_PIXELS * step, *high = low + 3 * step;
+            for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += 2 * LANES) {
+                V b0 = *(const V *)w, b1 = *(const V *)(w + LANES);
+                for (int p = 0; p < 3; p++) {
+                    c[p][0] += low[p * step] * b0;
+                    c[p][1] += low[p * step] * b1;
+                    c[3 + p][0] += high[p * step] * b0;
+                    c[3 + p][1] += high[p * step] * b1;
+                }
+            }
+        }
+        for (int p = 0; p < TILE_PIXELS; p++, out += 2 * LANES) {
+            *(V *)out = c[p][0];
+            *(V *)(out + LANES) = c[p][1];
+        }
+    }
+}
+
+/* out[m][0 .. two vectors) = sum over p of a[p * step + m] * b[p][0 .. two vectors), for four m;
+ * or += if `add`. The sum starts at zero, so that long reductions are sums of sums. */
+KERNEL NAME(outer)(
+    const void *left, ptrdiff_t step, const void *right, ptrdiff_t pixels, void *to, int add)
+{
+    const T *a = left, *b = right;
+    T *out = to;
+    V c[TILE_ROWS][2] = {{{0}}};
+    for (ptrdiff_t p = 0; p < pixels; p++, a += step, b += 2 * LANES) {
+        V b0 = *(const V *)b, b1 = *(const V *)(b + LANES);
+        for (int m = 0; m < TILE_ROWS; m++) {
+            c[m][0] += a[m] * b0;
+            c[m][1] += a[m] * b1;
+        }
+    }
+    for (int m = 0; m < TILE_ROWS; m++, out += 2 * LANES) {
+        if (add) {
+            c[m][0] += *(V *)out;
+            c[m][1] += *(V *)(out + LANES);
+        }
+        *(V *)out = c[m][0];
+        *(V *)(out + LANES) = c[m][1];
+    }
+}
+
+/* dw[m * step + 0 .. two vectors) += sum over p of rows[p][first + m] * dy[p][0 .. two vectors),
+ * for m from `skip` to 5. The sum starts at zero, as above. */
+KERNEL NAME(weight)(
+    const void *const *rows, ptrdiff_t first, const void *grads, ptrdiff_t pixels, void *sums,
+    ptrdiff_t step, ptrdiff_t skip)
+{
+    const T *dy = grads;
+    V c[TILE_PIXELS][2] = {{{0}}};
+    for (ptrdiff_t p = 0; p < pixels; p++, dy += 2 * LANES) {
+        const T *a = (const T *)rows[p] + first;
+        V y0 = *(const V *)dy, y1 = *(const V *)(dy + LANES);
+        for (int m = 0; m < TILE_PIXELS; m++) {
+            c[m][0] += a[m] * y0;
+            c[m][1] += a[m] * y1;
+        }
+    }
+    for (ptrdiff_t m = skip; m < TILE_PIXELS; m++) {
+        T *dw = (T *)sums + m * step;
+        *(V *)dw += c[m][0];
+        *(V *)(dw + LANES) += c[m][1];
+    }
+}
+
+static const direct_kernels NAME(kernels) = {
+    {NAME(tile), NAME(wide_tile)},
+    {NAME(even_tile), NAME(wide_even_tile)},
+    {NULL, NAME(dots1), NAME(dots2), NAME(dots3)},
+    NAME(product),
+    NAME(outer),
+    NAME(weight)};
+
+#undef V
+#undef LANES
+#undef KERNEL
+#undef BODY
