@@ -5,8 +5,8 @@ Three ways give the forward pass and the gradients:
 gemm
     im2col strip by strip and SciPy's BLAS: any shape, any machine, the yardstick.
 direct
-    Register tiles on packed weights that read the input in place: any shape. Where every
-    channel has a kernel of its own (depthwise), its vectors run along the channels instead.
+    Register tiles on packed weights that read the input in place: any shape. Where groups are
+    narrow (depthwise: of one channel), vectors run along the channels of all groups.
 winograd
     Minimal filtering, with up to four times fewer multiplications: 3x3 and 5x5 kernels, any
     number of taps along a first axis of three, and 3 taps on signals; stride 1, one group,
@@ -26,7 +26,7 @@ from fastconv._geometry import CACHED_SHAPES
 from fastconv._matmul import check_blas
 from fastconv._threads import blas_threads_for, single_threaded_blas, threads_for
 from fastconv.kernels import conv as gemm
-from fastconv.kernels import depthwise, direct, layout, winograd
+from fastconv.kernels import direct, grouped, layout, winograd
 
 # gemm: a strip's columns should stay in the second-level cache, but BLAS packs the weights
 # again for every strip, so a strip has many rows.
@@ -46,8 +46,8 @@ LINES_PIXELS = 512
 # Vectors run along the sum, of few outputs, if there are so many channels; pixels of a strip.
 DOTS_CHANNELS = 8
 DOTS_STRIP = 96
-# Pixels of a depthwise strip: enough to pay for its pointers, few enough to stay in cache.
-DEPTHWISE_STRIP = 64
+# Pixels of a strip of narrow groups: enough to pay for its pointers, few enough to stay in cache.
+GROUPED_STRIP = 64
 
 # winograd: outputs of a tile, along the last two axes, for the taps along them.
 SCHEMES = {(3, 3): ((4, 4), (2, 2)), (5, 5): ((2, 2),), (1, 3): ((1, 4),)}
@@ -148,7 +148,7 @@ def choose_weight(shape, frame, algorithm):
         frame.taps[0] == 1 and frame.first[0] == 0 and frame.count[0] == frame.size[0]
     ):
         way, tile = "direct", None  # its tiles are of slices
-    if way == "direct" and not _is_depthwise(shape, frame):
+    if way == "direct" and not _is_grouped(shape):
         way = "direct" if shape.depth(frame) >= direct.PIXELS else "gemm"
     return way, tile
 
@@ -266,8 +266,8 @@ def _gemm_schedule(pixels, outputs, depth, itemsize):
 
 def _direct(x, w, bias, y, frame, prepared):
     shape = _shape(x, w)
-    if _is_depthwise(shape, frame):
-        _depthwise(x, w, bias, y, frame)
+    if _is_grouped(shape):
+        _grouped(x, w, bias, y, frame)
         return
     groups, outputs = shape.groups, shape.outputs
     pixels, depth = shape.pixels(frame), shape.depth(frame)
@@ -319,19 +319,20 @@ def _lines_schedule(shape, frame):
     return min(lines, max(height * tasks // DIRECT_TASKS, 1)), some
 
 
-def _is_depthwise(shape, frame):
-    return shape.groups > 1 and shape.outputs == shape.channels == 1
+def _is_grouped(shape):
+    return shape.groups > 1 and shape.outputs == shape.channels in grouped.WIDTHS
 
 
-def _depthwise(x, w, bias, y, frame):
-    channels, taps = w.shape[0], math.prod(frame.taps)
-    weights = np.ascontiguousarray(w.reshape(channels, taps).T)
-    bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    pixels = x.shape[0] * math.prod(frame.count)
-    threads = threads_for(pixels * channels * taps)
-    work = np.empty((threads, channels), x.dtype)
-    pointers = np.empty((threads, DEPTHWISE_STRIP * (taps + 1)), np.intp)
-    depthwise.correlate(x, weights, bias, y, frame.packed, DEPTHWISE_STRIP, work, pointers, threads)
+def _grouped(x, w, bias, y, frame):
+    groups, width = w.shape[:2]
+    taps = math.prod(frame.taps)
+    # (taps, input of a group, all outputs)
+    weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(taps, width, -1)
+    bias = _padded_bias(bias, 1, groups * width, groups * width, x.dtype)[0]
+    threads = threads_for(x.shape[0] * math.prod(frame.count) * weights.size)
+    work = np.empty((threads, groups * width), x.dtype)
+    pointers = np.empty((threads, GROUPED_STRIP * (taps + 1)), np.intp)
+    grouped.correlate(x, weights, bias, y, frame.packed, GROUPED_STRIP, work, pointers, threads)
 
 
 @functools.lru_cache(CACHED_SHAPES)
@@ -433,8 +434,8 @@ def correlate_weight(x, dy, shape, frame, algorithm):
         way = "direct"
     if way == "gemm":
         dw = _gemm_weight(x, dy, rows, frame)
-    elif _is_depthwise(sizes, frame):
-        dw = _depthwise_weight(x, dy, rows, frame)
+    elif _is_grouped(sizes):
+        dw = _grouped_weight(x, dy, rows, frame)
     else:
         dw = _direct_weight(x, dy, rows, frame)
     return dw.reshape(shape)
@@ -501,18 +502,20 @@ def _weight_schedule(pixels, rows, shape, itemsize):
     return strip, span, band, parts
 
 
-def _depthwise_weight(x, dy, shape, frame):
-    channels, _, taps = shape
+def _grouped_weight(x, dy, shape, frame):
+    groups, width, _ = shape
+    channels, taps = groups * width, math.prod(frame.taps)
     pixels = x.shape[0] * math.prod(frame.count)
-    span = max(-(-pixels // PARTS), DEPTHWISE_STRIP)
-    parts = np.empty((-(-pixels // span), taps, channels), x.dtype)
-    threads = threads_for(pixels * channels * taps)
+    span = max(-(-pixels // PARTS), GROUPED_STRIP)
+    parts = np.empty((-(-pixels // span), taps, width, channels), x.dtype)
+    threads = threads_for(pixels * channels * taps * width)
     work = np.empty((threads, channels), x.dtype)
-    pointers = np.empty((threads, DEPTHWISE_STRIP * (taps + 1)), np.intp)
-    depthwise.correlate_weight(
-        x, dy, parts, frame.packed, DEPTHWISE_STRIP, span, work, pointers, threads
+    pointers = np.empty((threads, GROUPED_STRIP * (taps + 1)), np.intp)
+    grouped.correlate_weight(
+        x, dy, parts, frame.packed, GROUPED_STRIP, span, work, pointers, threads
     )
-    return np.ascontiguousarray(parts.sum(axis=0).T).reshape(shape)
+    by_output = parts.sum(axis=0).reshape(taps, width, groups, width).transpose(2, 3, 0, 1)
+    return np.ascontiguousarray(by_output).reshape(shape)
 
 
 def _direct_weight(x, dy, shape, frame):

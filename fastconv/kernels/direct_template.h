@@ -16,7 +16,7 @@ BODY NAME(tile_of)(
     int P, int N, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
     const T *w, const T *bias, void *const *out, int pixels, int cols)
 {
-    V c[TILE_PIXELS][3] = {{{0}}};
+    V c[TILE_PIXELS][3];
     for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE(out[p]);
         PREFETCH_TO_WRITE((T *)out[p] + N * LANES - 1);
@@ -32,11 +32,14 @@ BODY NAME(tile_of)(
                 for (int n = 0; n < N; n++) c[p][n] += a[p][i] * b[n];
         }
     }
-    if (cols == N * LANES) {
-        for (int p = 0; p < pixels; p++)
+    if (pixels == P && cols == N * LANES) {
+        for (int p = 0; p < P; p++)
             for (int n = 0; n < N; n++) *(V *)((T *)out[p] + n * LANES) = c[p][n];
     } else {
-        for (int p = 0; p < pixels; p++) memcpy(out[p], c[p], cols * sizeof(T));
+        V parts[TILE_PIXELS][3];
+        for (int p = 0; p < P; p++)
+            for (int n = 0; n < N; n++) parts[p][n] = c[p][n];
+        for (int p = 0; p < pixels; p++) memcpy(out[p], parts[p], cols * sizeof(T));
     }
 }
 
@@ -60,7 +63,7 @@ BODY NAME(even_tile_of)(
     int P, int N, const T *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
     ptrdiff_t run, const T *w, const T *bias, T *out, ptrdiff_t out_step, int pixels, int cols)
 {
-    V c[TILE_PIXELS][3] = {{{0}}};
+    V c[TILE_PIXELS][3];
     for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE(out + p * out_step);
         PREFETCH_TO_WRITE(out + p * out_step + N * LANES - 1);
@@ -78,11 +81,14 @@ BODY NAME(even_tile_of)(
                 }
         }
     }
-    for (int p = 0; p < pixels; p++, out += out_step) {
-        if (cols == N * LANES)
-            for (int n = 0; n < N; n++) *(V *)(out + n * LANES) = c[p][n];
-        else
-            memcpy(out, c[p], cols * sizeof(T));
+    if (pixels == P && cols == N * LANES) {
+        for (int p = 0; p < P; p++)
+            for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p][n];
+    } else {
+        V parts[TILE_PIXELS][3];
+        for (int p = 0; p < P; p++)
+            for (int n = 0; n < N; n++) parts[p][n] = c[p][n];
+        for (int p = 0; p < pixels; p++) memcpy(out + p * out_step, parts[p], cols * sizeof(T));
     }
 }
 
@@ -117,19 +123,21 @@ BODY NAME(dots_of)(
             rest[p][k] = bias[k];
         }
     for (ptrdiff_t r = 0; r < runs; r++, rows += stride, w += run) {
+        const T *a[DOTS_PIXELS(1)];
         ptrdiff_t i = 0;
+        for (int p = 0; p < P; p++) a[p] = rows[p];
         for (; i + LANES <= run; i += LANES) {
             V b[MOST_DOTS];
             for (int k = 0; k < K; k++) b[k] = *(const V *)(w + k * depth + i);
             for (int p = 0; p < P; p++) {
-                V a = *(const V *)((const T *)rows[p] + i);
-                for (int k = 0; k < K; k++) c[p][k] += a * b[k];
+                V value = *(const V *)(a[p] + i);
+                for (int k = 0; k < K; k++) c[p][k] += value * b[k];
             }
         }
         for (; i < run; i++)
             for (int p = 0; p < P; p++)
                 for (int k = 0; k < K; k++)
-                    rest[p][k] += ((const T *)rows[p])[i] * w[k * depth + i];
+                    rest[p][k] += a[p][i] * w[k * depth + i];
     }
     for (int p = 0; p < pixels; p++)
         for (int k = 0; k < K; k++) {

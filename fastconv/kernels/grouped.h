@@ -1,0 +1,52 @@
+/* Convolution of narrow groups: as many outputs as inputs, so few that several groups, or many
+ * groups of one channel, share a vector. Loads bound it, not products. */
+#ifndef FASTCONV_GROUPED_H
+#define FASTCONV_GROUPED_H
+
+#include "direct.h"
+
+#define GROUPED_PIXELS 4 /* share a load of weights */
+#define GROUPED_WIDEST 4 /* channels of a group: a power of two, up to this */
+
+typedef struct {
+    void (*tile[GROUPED_WIDEST + 1])(
+        const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t channels,
+        const void *w, const void *bias, void *const *out);
+    void (*weight[GROUPED_WIDEST + 1])(
+        const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, const void *const *dy,
+        ptrdiff_t pixels, ptrdiff_t channels, void *dw);
+} grouped_kernels;
+
+#if DIRECT_SUPPORTED
+
+#define T float
+#define INDEX int
+#define NAME(x) grouped_##x##_float
+#include "grouped_template.h"
+#undef T
+#undef INDEX
+#undef NAME
+
+#define T double
+#define INDEX long long
+#define NAME(x) grouped_##x##_double
+#include "grouped_template.h"
+#undef T
+#undef INDEX
+#undef NAME
+
+static inline const grouped_kernels *grouped_find(size_t itemsize)
+{
+    return itemsize == sizeof(float) ? &grouped_kernels_float : &grouped_kernels_double;
+}
+
+#else
+
+static const grouped_kernels *grouped_find(size_t itemsize)
+{
+    (void)itemsize;
+    return NULL;
+}
+
+#endif
+#endif
