@@ -62,8 +62,8 @@ SHARED_BYTES = 1 << 24
 BLOCK_TILES = 24
 # Gradient by weight: bytes of a phase's tiles at one element, to stay in that cache as well,
 # and the least number of tiles, for the sums are read and written once a phase.
-PHASE_BYTES = 1 << 18
-PHASE_TILES = 128
+PHASE_BYTES = 1 << 16
+PHASE_TILES = 256
 
 # Gradient by weight otherwise: at most so many partial sums, in at most so many bytes.
 PARTS = 16
@@ -148,8 +148,6 @@ def choose_weight(shape, frame, algorithm):
         frame.taps[0] == 1 and frame.first[0] == 0 and frame.count[0] == frame.size[0]
     ):
         way, tile = "direct", None  # its tiles are of slices
-    if way == "direct" and not _is_grouped(shape):
-        way = "direct" if shape.depth(frame) >= direct.PIXELS else "gemm"
     return way, tile
 
 
@@ -453,7 +451,9 @@ def _winograd_weight(x, dy, shape, frame, tile):
     threads = threads_for(sum(_winograd_cost(shape, frame, tile)))
     size = elements * channels * panels * width if phase < tiles else 0
     dw = np.empty((shape.outputs, shape.depth(frame)), x.dtype)
-    v, _, _ = winograd.sizes(elements, phase, channels + winograd.PADDED, width, 1)
+    # Rows an even number of cache lines apart would share cache sets.
+    step = channels + (64 // x.itemsize if channels * x.itemsize % 128 == 0 else 0)
+    v, _, _ = winograd.sizes(elements, phase, step, width, 1)
     m, _, _ = winograd.sizes(elements, phase, panels * width, width, 1)
     wild = winograd.correlate_weight(
         x,
@@ -463,6 +463,7 @@ def _winograd_weight(x, dy, shape, frame, tile):
         np.array(tile, np.intp),
         phase,
         width,
+        step,
         np.zeros(channels, x.dtype),
         np.empty(v, x.dtype),
         np.empty(m, x.dtype),
@@ -522,20 +523,19 @@ def _direct_weight(x, dy, shape, frame):
     groups, outputs, depth = shape
     pixels = x.shape[0] * math.prod(frame.count)
     width = direct.panel_width(x.itemsize)
-    across = -(-outputs // width) * width
-    size = groups * depth * across * x.itemsize
+    panels = -(-outputs // width)
+    size = groups * depth * panels * width * x.itemsize
     parts = max(min(PARTS, PARTS_BYTES // size, pixels // WEIGHT_STRIP), min(2, pixels))
     span = -(-pixels // parts)
     parts = -(-pixels // span)
-    sums = np.empty((parts, groups, depth, across), x.dtype)
+    sums = np.empty((parts, groups, panels, depth, width), x.dtype)
     strip = min(WEIGHT_STRIP, span)
     threads = threads_for(pixels * outputs * depth * groups)
-    work = np.empty((threads, strip * (depth + across) + depth), x.dtype)
+    size = direct.weight_sizes(frame.packed, depth // math.prod(frame.taps), panels * width, strip)
+    work = np.empty((threads, size), x.dtype)
     pointers = np.empty((threads, strip * math.prod(frame.taps)), np.intp)
-    direct.correlate_weight(
-        x, dy, sums, outputs, width, frame.packed, strip, span, work, pointers, threads
-    )
+    direct.correlate_weight(x, dy, sums, outputs, frame.packed, strip, span, work, pointers, threads)
     total = sums[0] if parts == 1 else sums.sum(axis=0)
-    dw = np.empty((groups, across, depth), x.dtype)
-    layout.transpose(total, dw, threads_for(dw.size))
-    return np.ascontiguousarray(dw[:, :outputs])
+    dw = np.empty((groups * panels, width, depth), x.dtype)
+    layout.transpose(total.reshape(groups * panels, depth, width), dw, threads_for(dw.size))
+    return np.ascontiguousarray(dw.reshape(groups, panels * width, depth)[:, :outputs])

@@ -246,8 +246,8 @@ class Tensor:
                 raise ValueError(f"grad must have shape {self.shape}, got {grad.shape}")
             if not np.can_cast(grad.dtype, self.dtype, "same_kind"):
                 raise TypeError(f"grad must be real like the tensor, got dtype {grad.dtype}")
-            # private, so that no gradient handed to a leaf aliases the caller's array
-            grad = grad.astype(self.dtype)
+            # a leaf keeps what it is given, so it must not be the caller's array
+            grad = grad.astype(self.dtype, copy=self._node is None)
         for leaf, gradient in _walk(self, grad, retain_graph).values():
             leaf.grad = gradient if leaf.grad is None else _sum(leaf.grad, gradient)
 

@@ -35,8 +35,8 @@ typedef struct {
                     const void *w, void *out, ptrdiff_t tiles);
     void (*outer)(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
                   int add);
-    void (*weight)(const void *const *rows, ptrdiff_t first, const void *dy, ptrdiff_t pixels,
-                   void *dw, ptrdiff_t step, ptrdiff_t skip);
+    void (*weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
+    void (*pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *packed);
 } direct_kernels;
 
 #ifdef __GNUC__

@@ -29,8 +29,9 @@ cdef extern from "direct.h" nogil:
             const void* a, Py_ssize_t step, const void* b, Py_ssize_t pixels, void* out,
             int add) nogil
         void (*weight)(
-            const void** rows, Py_ssize_t first, const void* dy, Py_ssize_t pixels, void* dw,
-            Py_ssize_t step, Py_ssize_t skip) nogil
+            const void* a, const void* b, Py_ssize_t pixels, void* out, int rows) nogil
+        void (*pack_rows)(
+            const void** rows, Py_ssize_t pixels, Py_ssize_t run, void* packed) nogil
     const direct_kernels* direct_find(size_t itemsize)
 
 

@@ -325,18 +325,17 @@ cdef inline void _copy_line(
 def correlate_weight(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, G * C)
     const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', G * K)
-    floating[:, :, :, ::1] dw,           # OUT  (parts, G, taps * C, panels * width): partial sums
-    Py_ssize_t outputs, Py_ssize_t width,  # OPT  K, and output channels of a panel
+    floating[:, :, :, :, ::1] dw,        # OUT  (parts, G, panels, taps * C, width): partial sums
+    Py_ssize_t outputs,                  # OPT  K
     const Py_ssize_t[::1] frame,
     Py_ssize_t strip, Py_ssize_t span,   # OPT  pixels of a strip and of a part
-    floating[:, ::1] work,               # TEMP (n_threads, strip * (taps * C + panels * width)
-                                         #       + taps_w * C)
+    floating[:, ::1] work,               # TEMP (n_threads, weight_sizes(...))
     Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * taps)
     int n_threads,
 ):
-    """dw[s, t, c, k] := sum over the pixels p of part s of x[p, t, c] dy[p, k].
+    """dw[s, k, t, c] := sum over the pixels p of part s of x[p, t, c] dy[p, k].
 
-    The caller adds the parts, in order. Needs taps * C >= PIXELS.
+    The caller adds the parts, in order.
     """
     cdef Frame f = read_frame(frame)
     cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
@@ -345,44 +344,58 @@ def correlate_weight(
         for task in prange(dw.shape[0] * groups, schedule="dynamic"):
             part = task // groups
             _correlate_weight_part(
-                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &dw[part, task % groups, 0, 0], &f,
-                groups, task % groups, dw.shape[2], outputs, dw.shape[3], width,
+                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &dw[part, task % groups, 0, 0, 0],
+                &f, groups, task % groups, dw.shape[3], outputs, dw.shape[2], dw.shape[4],
                 part * span, min(part * span + span, pixels), strip,
                 &work[threadid(), 0], <const floating**> &pointers[threadid(), 0])
 
 
+def weight_sizes(
+    const Py_ssize_t[::1] frame, Py_ssize_t channels, Py_ssize_t across, Py_ssize_t strip,
+):
+    """Values of work that a thread of `correlate_weight` needs, for `across` outputs in panels."""
+    cdef Frame f = read_frame(frame)
+    cdef Py_ssize_t depth = f.taps[0] * f.taps[1] * f.taps[2] * channels
+    # dy, x (gathered, or the copies of cut runs and the zeros), and a run in blocks of rows
+    return strip * (across + depth + _whole_blocks(depth)) + depth
+
+
+cdef inline Py_ssize_t _whole_blocks(Py_ssize_t rows) noexcept nogil:
+    return (rows + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS
+
+
 cdef void _correlate_weight_part(
     const floating* x, const floating* dy, floating* dw, const Frame* f, Py_ssize_t groups,
-    Py_ssize_t group, Py_ssize_t depth, Py_ssize_t outputs, Py_ssize_t across, Py_ssize_t width,
+    Py_ssize_t group, Py_ssize_t depth, Py_ssize_t outputs, Py_ssize_t panels, Py_ssize_t width,
     Py_ssize_t first, Py_ssize_t last, Py_ssize_t strip, floating* work, const floating** rows,
 ) noexcept nogil:
     """One group's sums over pixels [first, last), strip by strip."""
     cdef Py_ssize_t channels = depth // (f.taps[0] * f.taps[1] * f.taps[2])
-    cdef Py_ssize_t run, some, r, i, start, panel
-    cdef floating* packed = work
-    cdef const floating** row
-    memset(dw, 0, depth * across * sizeof(floating))
-    work += strip * across
+    cdef Py_ssize_t run, some, r, i, panel
+    cdef floating* grads = work
+    cdef floating* blocks = grads + strip * panels * width
+    work = blocks + strip * _whole_blocks(depth)
+    memset(dw, 0, panels * depth * width * sizeof(floating))
     while first < last:
         some = min(strip, last - first)
-        _pack_rows(dy + first * groups * outputs + group * outputs, groups * outputs, some,
-                   outputs, width, packed)
+        _pack_panels(dy + first * groups * outputs + group * outputs, groups * outputs, some,
+                     outputs, width, grads)
         run = _point_runs(x + group * channels, f, groups, channels, TILE_PIXELS, first,
                           first + some, strip, work, rows)
         for r in range(depth // run):
-            row = rows + r * strip
-            for i in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
-                # the last tile of a run reaches back, and leaves alone what is done already
-                start = min(i * TILE_PIXELS, run - TILE_PIXELS)
-                for panel in range(across // width):
+            # Pixels may lie a power of two apart, where they share cache sets: copy them once.
+            direct_find(sizeof(floating)).pack_rows(
+                <const void**> (rows + r * strip), some, run, blocks)
+            for panel in range(panels):  # its part of dy stays in the first cache
+                for i in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
                     direct_find(sizeof(floating)).weight(
-                        <const void**> row, start, packed + panel * some * width, some,
-                        dw + (r * run + start) * across + panel * width, across,
-                        i * TILE_PIXELS - start)
+                        blocks + i * TILE_PIXELS * some, grads + panel * some * width, some,
+                        dw + (panel * depth + r * run + i * TILE_PIXELS) * width,
+                        <int> min(<Py_ssize_t> TILE_PIXELS, run - i * TILE_PIXELS))
         first += some
 
 
-cdef void _pack_rows(
+cdef void _pack_panels(
     const floating* dy, Py_ssize_t step, Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t width,
     floating* packed,
 ) noexcept nogil:

@@ -187,22 +187,22 @@ KERNEL NAME(product)(
     }
 }
 
-/* out[m][0 .. two vectors) = sum over p of a[p * step + m] * b[p][0 .. two vectors), for four m;
- * or += if `add`. The sum starts at zero, so that long reductions are sums of sums. */
-KERNEL NAME(outer)(
-    const void *left, ptrdiff_t step, const void *right, ptrdiff_t pixels, void *to, int add)
+/* out[m][0 .. two vectors) = sum over p of a[p * step + m] * b[p][0 .. two vectors), for `rows` of
+ * R rows m; or += if `add`. The sum starts at zero, so that long reductions are sums of sums. */
+BODY NAME(outer_of)(
+    int R, const T *a, ptrdiff_t step, const T *b, ptrdiff_t pixels, T *out, int rows, int add)
 {
-    const T *a = left, *b = right;
-    T *out = to;
-    V c[TILE_ROWS][2] = {{{0}}};
+    V c[TILE_PIXELS][2];
+    for (int m = 0; m < R; m++) c[m][0] = c[m][1] = (V){0};
     for (ptrdiff_t p = 0; p < pixels; p++, a += step, b += 2 * LANES) {
         V b0 = *(const V *)b, b1 = *(const V *)(b + LANES);
-        for (int m = 0; m < TILE_ROWS; m++) {
+        for (int m = 0; m < R; m++) {
             c[m][0] += a[m] * b0;
             c[m][1] += a[m] * b1;
         }
     }
-    for (int m = 0; m < TILE_ROWS; m++, out += 2 * LANES) {
+    for (int m = 0; m < R; m++, out += 2 * LANES) {
+        if (m >= rows) break;
         if (add) {
             c[m][0] += *(V *)out;
             c[m][1] += *(V *)(out + LANES);
@@ -212,27 +212,30 @@ KERNEL NAME(outer)(
     }
 }
 
-/* dw[m * step + 0 .. two vectors) += sum over p of rows[p][first + m] * dy[p][0 .. two vectors),
- * for m from `skip` to 5. The sum starts at zero, as above. */
-KERNEL NAME(weight)(
-    const void *const *rows, ptrdiff_t first, const void *grads, ptrdiff_t pixels, void *sums,
-    ptrdiff_t step, ptrdiff_t skip)
+KERNEL NAME(outer)(
+    const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out, int add)
 {
-    const T *dy = grads;
-    V c[TILE_PIXELS][2] = {{{0}}};
-    for (ptrdiff_t p = 0; p < pixels; p++, dy += 2 * LANES) {
-        const T *a = (const T *)rows[p] + first;
-        V y0 = *(const V *)dy, y1 = *(const V *)(dy + LANES);
-        for (int m = 0; m < TILE_PIXELS; m++) {
-            c[m][0] += a[m] * y0;
-            c[m][1] += a[m] * y1;
-        }
-    }
-    for (ptrdiff_t m = skip; m < TILE_PIXELS; m++) {
-        T *dw = (T *)sums + m * step;
-        *(V *)dw += c[m][0];
-        *(V *)(dw + LANES) += c[m][1];
-    }
+    NAME(outer_of)(TILE_ROWS, a, step, b, pixels, out, TILE_ROWS, add);
+}
+
+/* The same for TILE_PIXELS rows, packed below, added. */
+KERNEL NAME(weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows)
+{
+    NAME(outer_of)(TILE_PIXELS, a, TILE_PIXELS, b, pixels, out, rows, 1);
+}
+
+/* packed[i][p][0:TILE_PIXELS] = rows[p][i * TILE_PIXELS ...], zero beyond `run` values. */
+KERNEL NAME(pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *to)
+{
+    T *packed = to;
+    ptrdiff_t i = 0;
+    for (; i + TILE_PIXELS <= run; i += TILE_PIXELS)
+        for (ptrdiff_t p = 0; p < pixels; p++, packed += TILE_PIXELS)
+            memcpy(packed, (const T *)rows[p] + i, TILE_PIXELS * sizeof(T));
+    if (i == run) return;
+    for (ptrdiff_t p = 0; p < pixels; p++, packed += TILE_PIXELS)
+        for (int m = 0; m < TILE_PIXELS; m++)
+            packed[m] = i + m < run ? ((const T *)rows[p])[i + m] : 0;
 }
 
 static const direct_kernels NAME(kernels) = {
@@ -241,7 +244,8 @@ static const direct_kernels NAME(kernels) = {
     {NULL, NAME(dots1), NAME(dots2), NAME(dots3)},
     NAME(product),
     NAME(outer),
-    NAME(weight)};
+    NAME(weight),
+    NAME(pack_rows)};
 
 #undef V
 #undef LANES

@@ -23,6 +23,7 @@ typedef struct {
 #if DIRECT_SUPPORTED
 
 #define STAGE 8
+#define MOST_ROWS 16
 
 /* B^T */
 #define TRANSFORM_INPUT(n, d, o)                                                                \

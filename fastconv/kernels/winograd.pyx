@@ -19,10 +19,12 @@ transform a phase of tiles; then each adds its own part of the sums, so nothing 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 
-from fastconv.kernels.direct cimport TILE_PIXELS, TILE_ROWS, direct_find
+from fastconv.kernels.direct cimport TILE_PIXELS, direct_find
 from fastconv.kernels.im2col cimport Frame, read_frame
 
 cdef extern from "winograd.h" nogil:
+    enum:
+        MOST_ROWS  # channels whose gradients are finished together: a cache line of floats
     ctypedef struct winograd_transforms:
         int tile_h
         int tile_w
@@ -45,12 +47,12 @@ cdef enum:
     MOST_ELEMENTS = 36
     MOST_OUTPUTS = 16
     MOST_DEEP = 8  # taps along the first axis
+    OUTER_ROWS = 4  # channels of an outer product of direct.h
     PAD = 16  # keeps the streams of a transform off a power of two, where they share cache sets
 
 DEEPEST = MOST_DEEP
 CHANNELS = 8  # handled in vectors, whose lanes divide this
-ROWS = TILE_ROWS
-PADDED = PAD
+ROWS = MOST_ROWS
 
 
 cdef struct Tiling:
@@ -353,11 +355,12 @@ def correlate_weight(
     const Py_ssize_t[::1] frame,
     const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
     Py_ssize_t phase, Py_ssize_t width,  # OPT  tiles at a time; output channels of a panel
+    Py_ssize_t step,                     # OPT  at least C
     const floating[::1] zeros,           # IN   (C)
-    floating[::1] v,                     # TEMP (size of `phase` tiles, of C + PAD channels)
+    floating[::1] v,                     # TEMP (size of `phase` tiles, of `step` channels)
     floating[::1] m,                     # TEMP (size of `phase` tiles, of panels * width channels)
     floating[::1] sums,                  # TEMP (elements, C, panels * width), or empty: one phase
-    floating[:, ::1] work,               # TEMP (n_threads, elements * TILE_ROWS * width)
+    floating[:, ::1] work,               # TEMP (n_threads, elements * ROWS * width)
     int n_threads,
 ):
     """dw[k, t, c] := sum over the pixels p of x[p, t, c] dy[p, k].
@@ -367,7 +370,6 @@ def correlate_weight(
     cdef Tiling t = _tiling(frame, sizeof(floating), tile, x.shape[0], x.shape[4], dy.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
-    cdef Py_ssize_t step = t.channels + PAD
     cdef Py_ssize_t v_element = _tiles_element(phase, step)
     cdef Py_ssize_t m_element = panels * phase * width + PAD
     cdef Py_ssize_t sum_element = t.channels * panels * width
@@ -394,10 +396,12 @@ def correlate_weight(
                         &v[0], step, v_element, &m[task * phase * width], m_element, some, &t,
                         task, width, &dw[0, 0], &work[threadid(), 0])
     if sums.shape[0]:
-        for task in prange(t.channels // TILE_ROWS * panels, schedule="static", nogil=True,
-                           num_threads=n_threads):
-            wild |= _finish_sums(&sums[0], sum_element, &t, task // panels, task % panels, width,
-                                 &dw[0, 0])
+        for task in prange((t.channels + MOST_ROWS - 1) // MOST_ROWS * panels, schedule="static",
+                           nogil=True, num_threads=n_threads):
+            first = task // panels * MOST_ROWS
+            wild |= _finish_rows(
+                &sums[(task % panels * t.channels + first) * width], sum_element, &t, first,
+                task % panels, width, &dw[0, 0])
     return wild
 
 
@@ -429,23 +433,11 @@ cdef void _add_element(
     """One element's sums[panel, c] := or += its products over the tiles of a phase."""
     cdef Py_ssize_t panel, row, c
     for panel in range(panels):
-        for row in range(channels // TILE_ROWS):
-            c = row * TILE_ROWS
+        for row in range(channels // OUTER_ROWS):
+            c = row * OUTER_ROWS
             direct_find(sizeof(floating)).outer(
                 v + c, step, m + panel * phase * width, tiles,
                 sums + (panel * channels + c) * width, add)
-
-
-cdef int _finish_sums(
-    const floating* sums, Py_ssize_t element, const Tiling* t, Py_ssize_t rows, Py_ssize_t panel,
-    Py_ssize_t width, floating* dw,
-) noexcept nogil:
-    cdef Py_ssize_t taps = (t.do.side_h - t.do.tile_h + 1) * (t.do.side_w - t.do.tile_w + 1)
-    cdef Py_ssize_t depth = taps * t.channels, c = rows * TILE_ROWS
-    return t.do.weights_adjoint(
-        sums + (panel * t.channels + c) * width, element, TILE_ROWS,
-        <int> min(width, t.outputs - panel * width), dw + panel * width * depth + c, depth,
-        t.channels)
 
 
 cdef int _finish_panel(
@@ -453,17 +445,30 @@ cdef int _finish_panel(
     Py_ssize_t m_element, Py_ssize_t tiles, const Tiling* t, Py_ssize_t panel, Py_ssize_t width,
     floating* dw, floating* work,
 ) noexcept nogil:
-    """A panel's gradients where all tiles are at hand: its sums never leave the cache."""
-    cdef Py_ssize_t taps = (t.do.side_h - t.do.tile_h + 1) * (t.do.side_w - t.do.tile_w + 1)
-    cdef Py_ssize_t depth = taps * t.channels, row, c, e
+    """A panel's gradients where all tiles are at hand: its sums never leave the cache.
+
+    The rows of a cache line of v follow one another, while it and the tiles of m are in L1.
+    """
+    cdef Py_ssize_t part, row, c, e
     cdef int wild = 0
-    for row in range(t.channels // TILE_ROWS):
-        c = row * TILE_ROWS
+    for part in range((t.channels + MOST_ROWS - 1) // MOST_ROWS):
+        c = part * MOST_ROWS
         for e in range(t.elements):
-            direct_find(sizeof(floating)).outer(
-                v + e * v_element + c, step, m + e * m_element, tiles,
-                work + e * TILE_ROWS * width, False)
-        wild |= t.do.weights_adjoint(
-            work, TILE_ROWS * width, TILE_ROWS, <int> min(width, t.outputs - panel * width),
-            dw + panel * width * depth + c, depth, t.channels)
+            for row in range(min(<Py_ssize_t> MOST_ROWS, t.channels - c) // OUTER_ROWS):
+                direct_find(sizeof(floating)).outer(
+                    v + e * v_element + c + row * OUTER_ROWS, step, m + e * m_element, tiles,
+                    work + (e * MOST_ROWS + row * OUTER_ROWS) * width, False)
+        wild |= _finish_rows(work, MOST_ROWS * width, t, c, panel, width, dw)
     return wild
+
+
+cdef int _finish_rows(
+    const floating* sums, Py_ssize_t element, const Tiling* t, Py_ssize_t c, Py_ssize_t panel,
+    Py_ssize_t width, floating* dw,
+) noexcept nogil:
+    cdef Py_ssize_t taps = (t.do.side_h - t.do.tile_h + 1) * (t.do.side_w - t.do.tile_w + 1)
+    cdef Py_ssize_t depth = taps * t.channels
+    return t.do.weights_adjoint(
+        sums, element, <int> min(<Py_ssize_t> MOST_ROWS, t.channels - c),
+        <int> min(width, t.outputs - panel * width), dw + panel * width * depth + c, depth,
+        t.channels)

@@ -126,15 +126,18 @@ static void NAME(output_adjoint)(
 }
 
 /* The adjoint of `weights`: dw[k * step + (i * R_W + j) * channels + c] = (G^T s G)[i, j] of the
- * sums s[e * element + c * 2 LANES + k], for `rows` channels c and `used` outputs k. Returns
- * whether any value was infinite or NaN. */
+ * sums s[e * element + c * 2 LANES + k], for `rows` channels c, at most MOST_ROWS, and `used`
+ * outputs k. Returns whether any value was infinite or NaN. */
 static int NAME(weights_adjoint)(
     const void *from, ptrdiff_t element, int rows, int used, void *to, ptrdiff_t step,
     ptrdiff_t channels)
 {
     V wild = {0};
-    T sums[R_H * R_W][2 * LANES];
-    for (int c = 0; c < rows; c++) {
+    T sums[R_H * R_W][MOST_ROWS][2 * LANES];
+    for (int k = 0; k < used; k++) /* far apart: fetch their lines while sums are transformed */
+        for (int tap = 0; tap < R_H * R_W; tap++)
+            PREFETCH_TO_WRITE((T *)to + k * step + tap * channels);
+    for (int c = 0; c < rows; c++)
         for (int half = 0; half < 2; half++) {
             const T *s = (const T *)from + (2 * c + half) * LANES;
             V t[R_H][N_W], in[N_H], out[R_H > R_W ? R_H : R_W];
@@ -147,14 +150,15 @@ static int NAME(weights_adjoint)(
                 ADJOINT_WEIGHTS(M_W, R_W, t[i], out);
                 for (int j = 0; j < R_W; j++) {
                     wild += 0 * out[j];
-                    *(V *)&sums[i * R_W + j][half * LANES] = out[j];
+                    *(V *)&sums[i * R_W + j][c][half * LANES] = out[j];
                 }
             }
         }
-        T *dw = (T *)to + c;
-        for (int k = 0; k < used; k++, dw += step)
-            for (int tap = 0; tap < R_H * R_W; tap++) dw[tap * channels] = sums[tap][k];
-    }
+    for (int k = 0; k < used; k++)
+        for (int tap = 0; tap < R_H * R_W; tap++) {
+            T *dw = (T *)to + k * step + tap * channels;
+            for (int c = 0; c < rows; c++) dw[c] = sums[tap][c][k];
+        }
     int any = 0;
     for (int lane = 0; lane < LANES; lane++) any |= wild[lane] != 0;
     return any;
