@@ -16,7 +16,8 @@ WARM_UP_CALLS = 4
 SAMPLE = 2e-3  # seconds that one sample should last ...
 SAMPLE_CALLS = 20  # ... but of at most so many calls
 TICKS = 0.012  # seconds: processor time is counted in ticks, of 4 ms or so
-SLOW = 0.2  # seconds: a call beyond needs no call before it to wake its threads
+WAKE = 0.01  # seconds of calls that are not counted: threads wake, and find a core each
+SLOW = 0.2  # seconds: a call beyond needs none of them
 
 
 def interleave(contenders, rounds, budget, seed=0):
@@ -75,8 +76,9 @@ def _warm_up(call):
 
 def _sample(call, estimate):
     _wait_for_idle_threads()
-    if estimate < SLOW:
-        call()  # wakes the contender's own threads
+    end = time.perf_counter() + (WAKE if estimate < SLOW else 0)
+    while time.perf_counter() < end:
+        call()
     calls = min(max(math.ceil(SAMPLE / estimate), 1), SAMPLE_CALLS)
     start = time.perf_counter()
     for _ in range(calls):

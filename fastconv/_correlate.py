@@ -24,7 +24,7 @@ import numpy as np
 
 from fastconv._geometry import CACHED_SHAPES
 from fastconv._matmul import check_blas
-from fastconv._threads import blas_threads_for, single_threaded_blas, threads_for
+from fastconv._threads import blas_threads_for, single_threaded_blas, threads_for, workspace
 from fastconv.kernels import conv as gemm
 from fastconv.kernels import direct, grouped, layout, winograd
 
@@ -240,7 +240,7 @@ def _gemm(x, w, bias, y, frame, prepared):
     )
     strip, block = _gemm_schedule(pixels, shape.outputs, depth, x.itemsize)
     threads = blas_threads_for(pixels * shape.outputs * depth * shape.groups)
-    work = np.empty((threads, strip * (depth + block)), x.dtype)
+    work = workspace(threads, strip * (depth + block), x.dtype)
     bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
     with single_threaded_blas:
         failed = gemm.correlate(
@@ -274,11 +274,9 @@ def _direct(x, w, bias, y, frame, prepared):
     if outputs <= direct.DOTS and shape.channels >= DOTS_CHANNELS:
         rows = np.ascontiguousarray(w).reshape(groups, outputs, depth)
         bias = _padded_bias(bias, groups, outputs, outputs, x.dtype)
-        work = np.empty((threads, (DOTS_STRIP + 1) * depth), x.dtype)
-        pointers = np.empty((threads, DOTS_STRIP * (taps + 1)), np.intp)
-        direct.correlate_dots(
-            x, rows, bias, y, frame.packed, DOTS_STRIP, work, pointers, threads
-        )
+        work = workspace(threads, (DOTS_STRIP + 1) * depth, x.dtype)
+        pointers = workspace(threads, DOTS_STRIP * (taps + 1), np.intp)
+        direct.correlate_dots(x, rows, bias, y, frame.packed, DOTS_STRIP, work, pointers, threads)
         return
     width = direct.panel_width(x.itemsize, outputs)
     panels = -(-outputs // width)
@@ -293,15 +291,15 @@ def _direct(x, w, bias, y, frame, prepared):
     if groups == 1 and shape.channels < FEW_CHANNELS:
         lines, some = _lines_schedule(shape, frame)
         size = direct.line_sizes(frame.packed, shape.channels, lines, some)
-        work = np.empty((threads, size), x.dtype)
-        offsets = np.empty((threads, taps), np.intp)
+        work = workspace(threads, size, x.dtype)
+        offsets = workspace(threads, taps, np.intp)
         direct.correlate_lines(
             x, packed[0], bias[0], outputs, y, frame.packed, lines, some, work, offsets, threads
         )
         return
     strip, block, inside = _direct_schedule(pixels, panels, width, depth, x.itemsize)
-    work = np.empty((threads, (strip + 1) * depth), x.dtype)
-    pointers = np.empty((threads, (strip + direct.PIXELS) * (taps + 1)), np.intp)
+    work = workspace(threads, (strip + 1) * depth, x.dtype)
+    pointers = workspace(threads, (strip + direct.PIXELS) * (taps + 1), np.intp)
     direct.correlate(
         x, packed, bias, outputs, y, frame.packed, strip, block, inside, work, pointers, threads
     )
@@ -309,7 +307,7 @@ def _direct(x, w, bias, y, frame, prepared):
 
 @functools.lru_cache(CACHED_SHAPES)
 def _lines_schedule(shape, frame):
-    """(lines, pixels of each) of a task: enough to pay for its copies, few enough for all threads."""
+    """(lines, pixels of each) of a task: to pay for its copies, and to keep all threads busy."""
     _, height, width = frame.count
     some = min(width, LINES_PIXELS)
     lines = max(LINES_PIXELS // some, 1)
@@ -318,7 +316,8 @@ def _lines_schedule(shape, frame):
 
 
 def _is_grouped(shape):
-    return shape.groups > 1 and shape.outputs == shape.channels in grouped.WIDTHS
+    widths = grouped.widths(shape.itemsize)
+    return shape.groups > 1 and shape.outputs == shape.channels in widths
 
 
 def _grouped(x, w, bias, y, frame):
@@ -328,8 +327,8 @@ def _grouped(x, w, bias, y, frame):
     weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(taps, width, -1)
     bias = _padded_bias(bias, 1, groups * width, groups * width, x.dtype)[0]
     threads = threads_for(x.shape[0] * math.prod(frame.count) * weights.size)
-    work = np.empty((threads, groups * width), x.dtype)
-    pointers = np.empty((threads, GROUPED_STRIP * (taps + 1)), np.intp)
+    work = workspace(threads, groups * width, x.dtype)
+    pointers = workspace(threads, GROUPED_STRIP * (taps + 1), np.intp)
     grouped.correlate(x, weights, bias, y, frame.packed, GROUPED_STRIP, work, pointers, threads)
 
 
@@ -378,7 +377,7 @@ def _winograd(x, w, bias, y, frame, tile, prepared):
     )
     if not shared:
         weights = prepared.get(key, w, transform)
-        work = np.empty((threads, taps * v + product), x.dtype)
+        work = workspace(threads, taps * v + product, x.dtype)
         return winograd.correlate_blocks(
             x, weights, bias, y, frame.packed, tile, block, width, zeros, work, threads
         )
@@ -402,7 +401,7 @@ def _winograd(x, w, bias, y, frame, tile, prepared):
         width,
         zeros,
         np.empty(v, x.dtype),
-        np.empty((threads, u + product), x.dtype),
+        workspace(threads, u + product, x.dtype),
         threads,
     )
 
@@ -468,7 +467,7 @@ def _winograd_weight(x, dy, shape, frame, tile):
         np.empty(v, x.dtype),
         np.empty(m, x.dtype),
         np.empty(size, x.dtype),
-        np.empty((threads, elements * winograd.ROWS * width), x.dtype),
+        workspace(threads, elements * winograd.ROWS * width, x.dtype),
         threads,
     )
     return None if wild else dw
@@ -481,7 +480,7 @@ def _gemm_weight(x, dy, shape, frame):
     strip, span, band, parts = _weight_schedule(pixels, rows, shape, x.itemsize)
     threads = blas_threads_for(pixels * outputs * depth * groups)
     dw = np.empty((parts, *shape), x.dtype)
-    work = np.empty((threads, strip * band * depth // rows), x.dtype)
+    work = workspace(threads, strip * band * depth // rows, x.dtype)
     with single_threaded_blas:
         failed = gemm.correlate_weight(x, dy, dw, frame.packed, strip, span, band, work, threads)
     check_blas(failed)
@@ -510,8 +509,8 @@ def _grouped_weight(x, dy, shape, frame):
     span = max(-(-pixels // PARTS), GROUPED_STRIP)
     parts = np.empty((-(-pixels // span), taps, width, channels), x.dtype)
     threads = threads_for(pixels * channels * taps * width)
-    work = np.empty((threads, channels), x.dtype)
-    pointers = np.empty((threads, GROUPED_STRIP * (taps + 1)), np.intp)
+    work = workspace(threads, channels, x.dtype)
+    pointers = workspace(threads, GROUPED_STRIP * (taps + 1), np.intp)
     grouped.correlate_weight(
         x, dy, parts, frame.packed, GROUPED_STRIP, span, work, pointers, threads
     )
@@ -532,9 +531,11 @@ def _direct_weight(x, dy, shape, frame):
     strip = min(WEIGHT_STRIP, span)
     threads = threads_for(pixels * outputs * depth * groups)
     size = direct.weight_sizes(frame.packed, depth // math.prod(frame.taps), panels * width, strip)
-    work = np.empty((threads, size), x.dtype)
-    pointers = np.empty((threads, strip * math.prod(frame.taps)), np.intp)
-    direct.correlate_weight(x, dy, sums, outputs, frame.packed, strip, span, work, pointers, threads)
+    work = workspace(threads, size, x.dtype)
+    pointers = workspace(threads, strip * math.prod(frame.taps), np.intp)
+    direct.correlate_weight(
+        x, dy, sums, outputs, frame.packed, strip, span, work, pointers, threads
+    )
     total = sums[0] if parts == 1 else sums.sum(axis=0)
     dw = np.empty((groups * panels, width, depth), x.dtype)
     layout.transpose(total.reshape(groups * panels, depth, width), dw, threads_for(dw.size))

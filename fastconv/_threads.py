@@ -11,6 +11,8 @@ import threading
 import warnings
 from pathlib import Path
 
+import numpy as np
+
 from fastconv.kernels import _build
 
 __all__ = ["get_num_threads", "set_num_threads"]
@@ -146,6 +148,14 @@ def threads_for(work):
             return _one_thread_in_child()
         _state.went_parallel = True
     return n
+
+
+def workspace(threads, size, dtype):
+    """Uninitialised memory for each thread, a row of at least `size` values.
+
+    Rows are a pair of cache lines apart: threads that write to one line wait for each other.
+    """
+    return np.empty((threads, size + 128 // np.dtype(dtype).itemsize), dtype)
 
 
 def _one_thread_in_child():

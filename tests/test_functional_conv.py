@@ -98,7 +98,11 @@ CASES = {
     "2d groups of four": ((2, 20, 9, 8), (20, 4, 3, 2), {"groups": 5, "stride": 2}),
     "2d few outputs": ((2, 21, 9, 8), (3, 21, 3, 3), {"padding": 1}),
     "2d two outputs, groups": ((2, 18, 7, 8), (4, 9, 3, 3), {"groups": 2, "stride": (1, 2)}),
-    "2d one output": ((2, 16, 9, 8), (1, 16, 2, 3), {"dilation": (1, 2), "padding": 1}),
+    "2d one output, dilated": (
+        (2, 16, 9, 8),
+        (1, 16, 2, 3),
+        {"dilation": (1, 2), "padding": 1},
+    ),
     "2d few inputs": ((2, 3, 17, 33), (20, 3, 7, 5), {"stride": 2, "padding": 3}),
     "2d few inputs, dilated": ((2, 5, 11, 9), (24, 5, 3, 3), {"dilation": 2, "padding": 4}),
     "1d long": ((1, 1, 1100), (7, 1, 7), {"padding": 3}),

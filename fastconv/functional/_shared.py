@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastconv._threads import threads_for
+from fastconv._threads import threads_for, workspace
 from fastconv.kernels import norm
 
 # A block of rows is read twice, the second time from cache; its size decides how sums are
@@ -22,5 +22,5 @@ def channel_sums(x):
     block, blocks = block_rows(rows, channels, x.itemsize)
     sums = np.empty((blocks, channels))
     threads = threads_for(x.size)
-    norm.column_sums(x, sums, block, np.empty((threads, channels), x.dtype), threads)
+    norm.column_sums(x, sums, block, workspace(threads, channels, x.dtype), threads)
     return sums.sum(axis=0)

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastconv import _checks
 from fastconv._layout import channels_first, channels_last
-from fastconv._threads import threads_for
+from fastconv._threads import threads_for, workspace
 from fastconv.autograd.engine import Tensor, apply
 from fastconv.functional._shared import block_rows
 from fastconv.kernels import norm as kernels
@@ -187,7 +187,7 @@ def moments(rows):
     block, blocks = block_rows(count, channels, rows.itemsize)
     means, squares = np.empty((2, blocks, channels))
     threads = threads_for(rows.size)
-    work = np.empty((threads, 2 * channels), rows.dtype)
+    work = workspace(threads, 2 * channels, rows.dtype)
     kernels.moments(rows, means, squares, block, work, threads)
     weights = np.full((blocks, 1), block)
     weights[-1] = count - block * (blocks - 1)
@@ -203,6 +203,6 @@ def backward_sums(rows, dy, mean):
     block, blocks = block_rows(count, channels, rows.itemsize)
     sums, products = np.empty((2, blocks, channels))
     threads = threads_for(rows.size)
-    work = np.empty((threads, 2 * channels), rows.dtype)
+    work = workspace(threads, 2 * channels, rows.dtype)
     kernels.backward_sums(rows, dy, mean, sums, products, block, work, threads)
     return sums.sum(axis=0), products.sum(axis=0)

@@ -312,7 +312,7 @@ cdef void _correlate_band(
 cdef inline void _copy_line(
     const floating* source, Py_ssize_t size, Py_ssize_t first, Py_ssize_t length, floating* to,
 ) noexcept nogil:
-    """to := places [first, first + length) of `source`, or of nothing; zero outside of [0, size)."""
+    """to := values [first, first + length) of `source`, zero outside of [0, size) or of NULL."""
     cdef Py_ssize_t start = min(max(-first, 0), length)
     cdef Py_ssize_t stop = max(min(size - first, length), start)
     if source == NULL:

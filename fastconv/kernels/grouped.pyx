@@ -11,7 +11,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
-from fastconv.kernels.direct cimport point_places, point_rows
+from fastconv.kernels.direct cimport VECTOR_BYTES, point_places, point_rows
 from fastconv.kernels.im2col cimport Frame, read_frame
 
 cdef extern from "grouped.h" nogil:
@@ -27,7 +27,11 @@ cdef extern from "grouped.h" nogil:
     const grouped_kernels* grouped_find(size_t itemsize)
 
 PIXELS = GROUPED_PIXELS
-WIDTHS = (1, 2, 4)
+
+
+def widths(Py_ssize_t itemsize):
+    """Channels that a group may have: whole groups fill a vector."""
+    return [width for width in (1, 2, 4) if width * itemsize <= VECTOR_BYTES]
 
 
 def correlate(
