@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from fastconv.kernels import available
+
 ROOT = Path(__file__).parent.parent
 KERNELS = sorted((ROOT / "fastconv" / "kernels").glob("*.pyx"))
 
@@ -189,6 +191,8 @@ def test_wheel_holds_the_package_and_nothing_else(archives):
     assert suffixes == {".py", ".typed", extension}
     built = {Path(n).name.split(".")[0] for n in package if n.endswith(extension)}
     assert built == {path.stem for path in KERNELS}
+    folders = {Path(n).parent.name for n in package if n.endswith(extension)}
+    assert folders == {level if level != "baseline" else "kernels" for level in available()}
     assert not any(part in name for name in names for part in ("tests", "benchmarks"))
     modules = {str(p.relative_to(ROOT).as_posix()) for p in (ROOT / "fastconv").rglob("*.py")}
     assert modules == {name for name in package if name.endswith(".py")}
