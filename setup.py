@@ -31,6 +31,7 @@ KERNELS = [
     "layout",
     "norm",
     "pool",
+    "small",
     "winograd",
 ]
 # Instruction sets beyond the platform's baseline: all kernels are built once more for each, into

@@ -10,6 +10,10 @@ __all__ = ["algorithm"]
 
 ALGORITHMS = ("auto", "gemm", "direct", "winograd")
 
+DEFAULT = _checks.one_of(
+    "FASTCONV_ALGORITHM", os.environ.get("FASTCONV_ALGORITHM") or "auto", ALGORITHMS
+)
+
 _asked = contextvars.ContextVar("fastconv.algorithm", default=None)
 
 
@@ -20,8 +24,9 @@ def algorithm(name):
     Parameters
     ----------
     name : {"auto", "gemm", "direct", "winograd"}
-        See :func:`fastconv.functional.conv2d`. Outside of any context it is the
-        ``FASTCONV_ALGORITHM`` of the environment, by default "auto".
+        See :func:`fastconv.functional.conv2d`. Outside of any context it is what
+        ``FASTCONV_ALGORITHM`` was in the environment when fastconv was imported, by default
+        "auto".
 
     Raises
     ------
@@ -52,8 +57,4 @@ def resolve(name):
     """The algorithm of a call that was given `name`, or None."""
     if name is not None:
         return _checks.one_of("algorithm", name, ALGORITHMS)
-    name = _asked.get()
-    if name is not None:
-        return name
-    name = os.environ.get("FASTCONV_ALGORITHM") or "auto"
-    return _checks.one_of("FASTCONV_ALGORITHM", name, ALGORITHMS)
+    return _asked.get() or DEFAULT

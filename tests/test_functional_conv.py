@@ -19,6 +19,7 @@ from strategies import DTYPES, convolutions, seeds
 
 import fastconv
 import fastconv.functional as F
+import fastconv.functional.conv as functional_conv
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -151,10 +152,10 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
 @pytest.fixture(params=["gemm", "direct"])
-def exact_algorithm(request, monkeypatch):
+def exact_algorithm(request):
     """The algorithms that only multiply and add the given numbers."""
-    monkeypatch.setenv("FASTCONV_ALGORITHM", request.param)
-    return request.param
+    with fastconv.algorithm(request.param):
+        yield request.param
 
 
 def convolve(x, w, bias=None, **options):
@@ -187,8 +188,7 @@ def test_integers_bit_for_bit(x_shape, w_shape, options, dtype, rng):
 @pytest.mark.parametrize("algorithm", ["gemm", "direct"])
 @given(convolutions(), seeds())
 def test_any_geometry_bit_for_bit(algorithm, case, seed):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FASTCONV_ALGORITHM", algorithm)
+    with fastconv.algorithm(algorithm):
         assert_equals_definition(*case, np.float32, np.random.default_rng(seed))
 
 
@@ -488,3 +488,51 @@ def test_nan_gradient_spreads_over_its_window_only(name, rng):
     assert_array_equal(np.isnan(dx), naive.conv_grad_input(mark, w, x_shape, **options) != 0)
     assert np.isnan(dw[middle[1]]).any()
     assert np.isfinite(np.delete(dw, middle[1], axis=0)).all()
+
+
+def test_small_arrays_are_computed_by_the_definition_bit_for_bit(rng):
+    """Far below the size that pays for packing, also from the second call on."""
+    for x_shape, w_shape, options in CASES.values():
+        x_shape = (1, *x_shape[1:])
+        x, w, bias = (integers(rng, shape) for shape in (x_shape, w_shape, w_shape[:1]))
+        for _ in range(2):
+            for b in (bias, None):
+                out = convolve(x, w, b, **options)
+                exact = convolve(x, w, b, algorithm="gemm", **options)
+                if w.size * exact[0, 0].size <= functional_conv.SMALL:
+                    assert_array_equal(out, exact)
+                    assert out.strides == exact.strides
+
+
+def test_small_arrays_of_any_strides(rng):
+    x, w = integers(rng, (2, 6, 8, 9)), integers(rng, (3, 4, 2, 3))
+    expected = F.conv2d(x[:, 1:5, ::-1, ::2].copy(), w.copy(), algorithm="gemm")
+    for _ in range(2):
+        assert_array_equal(F.conv2d(x[:, 1:5, ::-1, ::2], w), expected)
+        assert_array_equal(F.conv2d(np.asfortranarray(x)[:, 1:5, ::-1, ::2], w), expected)
+        swapped = x[:, 1:5, ::-1, ::2].astype(x.dtype.newbyteorder())
+        assert_array_equal(F.conv2d(swapped, w), expected)
+        memory = np.zeros(x[:, 1:5, ::-1, ::2].size * 8 + 1, np.uint8)
+        unaligned = memory[1:].view(np.float64).reshape(expected.shape[0], 4, 8, 5)
+        unaligned[...] = x[:, 1:5, ::-1, ::2]
+        assert_array_equal(F.conv2d(unaligned, w), expected)
+
+
+def test_a_small_call_that_was_right_does_not_excuse_the_next(rng):
+    x, w = np.ones((1, 1, 8, 8), np.float32), np.ones((4, 1, 3, 3), np.float32)
+    F.conv2d(x, w, padding=1)
+    with pytest.raises(TypeError, match=r"^weight has dtype float64"):
+        F.conv2d(x, w.astype(np.float64), padding=1)
+    with pytest.raises(TypeError, match=r"^padding must be an integer, got True"):
+        F.conv2d(x, w, padding=True)
+    with pytest.raises(ValueError, match=r"^bias must have shape \(4,\)"):
+        F.conv2d(x, w, np.ones(3, np.float32), padding=1)
+    with pytest.raises(ValueError, match=r"^input has 1 channels"):
+        F.conv2d(x, np.ones((4, 2, 3, 3), np.float32), padding=1)
+
+
+def test_plans_of_small_calls_do_not_pile_up():
+    w = np.ones((1, 1, 2), np.float32)
+    for length in range(2, 1200):
+        F.conv1d(np.ones((1, 1, length), np.float32), w)
+        assert len(functional_conv._small_plans) <= 512

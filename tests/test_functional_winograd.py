@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
 
+import fastconv
 import fastconv.functional as F
 from fastconv import _correlate
 from fastconv.kernels import direct
@@ -60,10 +61,10 @@ def winograd(monkeypatch):
 
         return call
 
-    monkeypatch.setenv("FASTCONV_ALGORITHM", "winograd")
     for name in ("_winograd", "_winograd_weight"):
         monkeypatch.setattr(_correlate, name, counted(getattr(_correlate, name)))
-    yield
+    with fastconv.algorithm("winograd"):
+        yield
     assert used
 
 

@@ -159,29 +159,28 @@ def training_step(seed=0, dtype=np.float32):
 
 @pytest.mark.parametrize("algorithm", ["auto", "gemm", "direct", "winograd"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_training_step_is_the_same_for_any_number_of_threads(
-    algorithm, dtype, keep_threads, monkeypatch
-):
-    monkeypatch.setenv("FASTCONV_ALGORITHM", algorithm)
+def test_training_step_is_the_same_for_any_number_of_threads(algorithm, dtype, keep_threads):
     results = []
     for threads in (1, 2, 3, 7):
         fastconv.set_num_threads(threads)
-        results.append(training_step(dtype=dtype))
+        with fastconv.algorithm(algorithm):
+            results.append(training_step(dtype=dtype))
     for result in results[1:]:
         assert result == results[0]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("algorithm", ["auto", "gemm"])
-def test_concurrent_calls_give_the_serial_results(algorithm, threads, keep_threads, monkeypatch):
-    monkeypatch.setenv("FASTCONV_ALGORITHM", algorithm)
+def test_concurrent_calls_give_the_serial_results(algorithm, threads, keep_threads):
     fastconv.set_num_threads(threads)
-    serial = [training_step(seed) for seed in range(8)]
+    with fastconv.algorithm(algorithm):
+        serial = [training_step(seed) for seed in range(8)]
     start = threading.Barrier(8)
 
     def work(seed):
         start.wait(60)
-        return [training_step(seed) for _ in range(2)]
+        with fastconv.algorithm(algorithm):
+            return [training_step(seed) for _ in range(2)]
 
     with ThreadPoolExecutor(8) as pool:
         for results, expected in zip(pool.map(work, range(8)), serial, strict=True):
@@ -234,8 +233,9 @@ def scipy_blas(keep_threads):
 
 
 @pytest.fixture(params=["auto", "gemm"])
-def algorithm(request, monkeypatch):
-    monkeypatch.setenv("FASTCONV_ALGORITHM", request.param)
+def algorithm(request):
+    with fastconv.algorithm(request.param):
+        yield
 
 
 def test_threads_of_blas_are_restored_after_calls(scipy_blas, algorithm):

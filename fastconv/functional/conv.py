@@ -9,6 +9,7 @@ from fastconv._correlate import correlate, correlate_weight
 from fastconv._layout import channels_first, channels_last
 from fastconv.autograd.engine import apply
 from fastconv.functional._shared import channel_sums
+from fastconv.kernels import small
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
 
@@ -135,6 +136,13 @@ def conv3d(
 
 def conv(n, input, weight, bias, stride, padding, dilation, groups, algorithm=None, prepared=None):
     """`conv1d`, `conv2d` or `conv3d`; `prepared` keeps a layer's weights as kernels read them."""
+    algorithm = _algorithm.resolve(algorithm)
+    if algorithm == "auto" and type(input) is type(weight) is np.ndarray:
+        # Small arrays of shapes that were checked before: all else would cost more than the work.
+        options = (n, stride, padding, dilation, groups)
+        plan = _small_plans.get(_small_key(options, input, weight, bias))
+        if plan is not None and input.flags.aligned and weight.flags.aligned:
+            return _small(input, weight, bias, *plan)
     return apply(
         _conv_rule,
         input,
@@ -145,9 +153,32 @@ def conv(n, input, weight, bias, stride, padding, dilation, groups, algorithm=No
         padding=padding,
         dilation=dilation,
         groups=groups,
-        algorithm=_algorithm.resolve(algorithm),
+        algorithm=algorithm,
         prepared=prepared,
     )
+
+
+# Multiplications up to which a convolution is small, and the plans of such calls, by their key.
+SMALL = 1 << 13
+_small_plans = {}
+
+
+def _small_key(options, x, w, b):
+    """What a plan depends on; None for other than plain arrays and integers."""
+    for option in options:
+        if type(option) is not int:
+            return None
+    if b is None:
+        return options, x.shape, w.shape, x.dtype, w.dtype
+    if type(b) is not np.ndarray or not b.flags.aligned:
+        return None
+    return options, x.shape, w.shape, x.dtype, w.dtype, b.shape, b.dtype
+
+
+def _small(x, w, b, memory, axes, packed, groups):
+    y = np.empty(memory, x.dtype).transpose(axes)
+    small.correlate(x, w, b, y, packed, groups)
+    return y
 
 
 def _check(n, x, w, b, groups):
@@ -175,15 +206,27 @@ def _check(n, x, w, b, groups):
 
 
 def _conv_rule(needs, x, w, b, *, n, stride, padding, dilation, groups, algorithm, prepared=None):
+    given = x, w, b
     x, w, b = _checks.as_float_arrays({"input": x, "weight": w}, {"bias": b})
     x, unbatched = _checks.batched("input", x, n)
+    key = _small_key((n, stride, padding, dilation, groups), x, w, b)
     groups = _check(n, x, w, b, groups)
     geometry = _geometry.convolution(x.shape[2:], w.shape[2:], stride, padding, dilation)
     kernels = by_group(w, groups)
     image = channels_last(x)
-    y = np.empty((len(image), *geometry.frame.count, len(w)), x.dtype)
-    correlate(image, kernels, b, y, geometry.frame, algorithm, prepared)
-    result = channels_first(y, n + 2)
+    work = len(image) * math.prod(geometry.frame.count) * w.size
+    if algorithm == "auto" and work <= SMALL:
+        memory = (len(x), *geometry.output, len(w))
+        plan = memory, (0, n + 1, *range(1, n + 1)), geometry.frame.packed, groups
+        result = _small(x, w, b, *plan)
+        if key is not None and all(a is b for a, b in zip(given, (x, w, b), strict=True)):
+            if len(_small_plans) >= _geometry.CACHED_SHAPES:
+                _small_plans.clear()
+            _small_plans[key] = plan
+    else:
+        y = np.empty((len(image), *geometry.frame.count, len(w)), x.dtype)
+        correlate(image, kernels, b, y, geometry.frame, algorithm, prepared)
+        result = channels_first(y, n + 2)
 
     def backward(g):
         dy = channels_last(g[None] if unbatched else g)

@@ -139,8 +139,8 @@ BODY NAME(dots_of)(
                 for (int k = 0; k < K; k++)
                     rest[p][k] += a[p][i] * w[k * depth + i];
     }
-    for (int p = 0; p < pixels; p++)
-        for (int k = 0; k < K; k++) {
+    for (int p = 0; p < P; p++)
+        for (int k = 0; k < K && p < pixels; k++) {
             for (int lane = 0; lane < LANES; lane++) rest[p][k] += c[p][k][lane];
             ((T *)out[p])[k] = rest[p][k];
         }

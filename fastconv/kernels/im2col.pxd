@@ -17,7 +17,10 @@ cdef struct Frame:
     bint dense                     # pixel p writes output pixel p
 
 
-cdef Frame read_frame(const Py_ssize_t[::1] values) noexcept nogil
+cdef Frame unpack_frame(const Py_ssize_t* values) noexcept nogil
+
+cdef inline Frame read_frame(const Py_ssize_t[::1] values) noexcept nogil:
+    return unpack_frame(&values[0])
 
 cdef inline Py_ssize_t output_place(const Frame* f, Py_ssize_t p) noexcept nogil:
     """Which pixel of the output (batch included) pixel p of the frame writes."""

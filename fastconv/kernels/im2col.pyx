@@ -13,7 +13,7 @@ from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
 
-cdef Frame read_frame(const Py_ssize_t[::1] values) noexcept nogil:
+cdef Frame unpack_frame(const Py_ssize_t* values) noexcept nogil:
     """Unpack ``fastconv._geometry.Frame.packed``."""
     cdef Frame f
     cdef Py_ssize_t axis, tap, at = 21

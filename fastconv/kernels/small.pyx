@@ -1,0 +1,120 @@
+"""Convolution by its definition, for arrays so small that a call costs more than the work.
+
+Notes
+-----
+Buffers of any strides are read as they are: nothing is converted, packed or allocated, and no
+typed memoryview is made, whose creation alone takes longer than a hundred multiplications.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_STRIDED_RO, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cython cimport floating
+
+from fastconv.kernels.im2col cimport Frame, unpack_frame
+
+
+cdef struct Strides:
+    # Bytes between neighbours, of batch or outputs, of channels, and along three spatial axes.
+    Py_ssize_t outer
+    Py_ssize_t channel
+    Py_ssize_t axis[3]
+
+
+cdef Strides _strides(const Py_buffer* buffer) noexcept:
+    """Fewer spatial axes stand behind leading ones of length one."""
+    cdef Strides s
+    cdef Py_ssize_t axis, missing = 5 - buffer.ndim
+    s.outer, s.channel = buffer.strides[0], buffer.strides[1]
+    for axis in range(3):
+        s.axis[axis] = buffer.strides[2 + axis - missing] if axis >= missing else 0
+    return s
+
+
+def correlate(x, w, bias, y, frame, Py_ssize_t groups):
+    """y[n, k] := bias[k] + sum over c, t of x[n, c] at tap t times w[k, c, t].
+
+    x (N, C, *spatial), w (K, C / groups, *taps), bias (K,) or None and y (N, K, *spatial), which
+    is written, are arrays of one dtype, float or double, and any strides; frame is packed.
+    """
+    cdef Py_buffer buffers[5]
+    cdef Frame f
+    cdef int held = 0
+    cdef Strides sx, sw, sy
+    try:
+        for array in (x, w, frame):
+            PyObject_GetBuffer(array, &buffers[held], PyBUF_STRIDED_RO)
+            held += 1
+        PyObject_GetBuffer(y, &buffers[held], PyBUF_STRIDES | PyBUF_WRITABLE)
+        held += 1
+        if bias is not None:
+            PyObject_GetBuffer(bias, &buffers[held], PyBUF_STRIDED_RO)
+            held += 1
+        f = unpack_frame(<const Py_ssize_t*> buffers[2].buf)
+        sx, sw, sy = _strides(&buffers[0]), _strides(&buffers[1]), _strides(&buffers[3])
+        if buffers[0].itemsize == sizeof(float):
+            _correlate[float](buffers, held == 5, &f, groups, &sx, &sw, &sy, 0)
+        else:
+            _correlate[double](buffers, held == 5, &f, groups, &sx, &sw, &sy, 0)
+    finally:
+        while held:
+            held -= 1
+            PyBuffer_Release(&buffers[held])
+
+
+cdef void _correlate(
+    const Py_buffer* buffers, bint biased, const Frame* f, Py_ssize_t groups, const Strides* sx,
+    const Strides* sw, const Strides* sy, floating zero,
+) noexcept:
+    cdef Py_ssize_t outputs = buffers[1].shape[0], width = buffers[1].shape[1]
+    cdef Py_ssize_t n, k, i, j, l
+    cdef const char* image
+    cdef const char* kernel
+    cdef char* out
+    cdef floating start
+    for n in range(buffers[0].shape[0]):
+        for k in range(outputs):
+            start = zero
+            if biased:
+                start = (<const floating*> (
+                    <const char*> buffers[4].buf + k * buffers[4].strides[0]))[0]
+            image = (<const char*> buffers[0].buf + n * sx.outer
+                     + k // (outputs // groups) * width * sx.channel)
+            kernel = <const char*> buffers[1].buf + k * sw.outer
+            out = <char*> buffers[3].buf + n * sy.outer + k * sy.channel
+            for i in range(f.count[0]):
+                for j in range(f.count[1]):
+                    for l in range(f.count[2]):
+                        (<floating*> (out + i * sy.axis[0] + j * sy.axis[1]
+                                      + l * sy.axis[2]))[0] = start + _products(
+                            image, kernel, f, width, sx, sw, i * f.step[0], j * f.step[1],
+                            l * f.step[2], zero)
+
+
+cdef inline floating _products(
+    const char* image, const char* kernel, const Frame* f, Py_ssize_t width, const Strides* sx,
+    const Strides* sw, Py_ssize_t i, Py_ssize_t j, Py_ssize_t l, floating zero,
+) noexcept:
+    """The sum over taps and channels of the pixel whose taps are read from (i, j, l) on."""
+    cdef Py_ssize_t a, b, t, c, z, y, u
+    cdef const char* value
+    cdef const char* weight
+    cdef floating total = zero
+    for a in range(f.taps[0]):
+        z = i + f.offset[0][a]
+        if not 0 <= z < f.size[0]:
+            continue
+        for b in range(f.taps[1]):
+            y = j + f.offset[1][b]
+            if not 0 <= y < f.size[1]:
+                continue
+            for t in range(f.taps[2]):
+                u = l + f.offset[2][t]
+                if not 0 <= u < f.size[2]:
+                    continue
+                value = image + z * sx.axis[0] + y * sx.axis[1] + u * sx.axis[2]
+                weight = kernel + a * sw.axis[0] + b * sw.axis[1] + t * sw.axis[2]
+                for c in range(width):
+                    total += ((<const floating*> (value + c * sx.channel))[0]
+                              * (<const floating*> (weight + c * sw.channel))[0])
+    return total
