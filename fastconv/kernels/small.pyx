@@ -67,7 +67,7 @@ cdef void _correlate(
     const Strides* sw, const Strides* sy, floating zero,
 ) noexcept:
     cdef Py_ssize_t outputs = buffers[1].shape[0], width = buffers[1].shape[1]
-    cdef Py_ssize_t n, k, i, j, l
+    cdef Py_ssize_t n, k, p, q, r
     cdef const char* image
     cdef const char* kernel
     cdef char* out
@@ -82,34 +82,34 @@ cdef void _correlate(
                      + k // (outputs // groups) * width * sx.channel)
             kernel = <const char*> buffers[1].buf + k * sw.outer
             out = <char*> buffers[3].buf + n * sy.outer + k * sy.channel
-            for i in range(f.count[0]):
-                for j in range(f.count[1]):
-                    for l in range(f.count[2]):
-                        (<floating*> (out + i * sy.axis[0] + j * sy.axis[1]
-                                      + l * sy.axis[2]))[0] = start + _products(
-                            image, kernel, f, width, sx, sw, i * f.step[0], j * f.step[1],
-                            l * f.step[2], zero)
+            for p in range(f.count[0]):
+                for q in range(f.count[1]):
+                    for r in range(f.count[2]):
+                        (<floating*> (out + p * sy.axis[0] + q * sy.axis[1]
+                                      + r * sy.axis[2]))[0] = start + _products(
+                            image, kernel, f, width, sx, sw, p * f.step[0], q * f.step[1],
+                            r * f.step[2], zero)
 
 
 cdef inline floating _products(
     const char* image, const char* kernel, const Frame* f, Py_ssize_t width, const Strides* sx,
-    const Strides* sw, Py_ssize_t i, Py_ssize_t j, Py_ssize_t l, floating zero,
+    const Strides* sw, Py_ssize_t p, Py_ssize_t q, Py_ssize_t r, floating zero,
 ) noexcept:
-    """The sum over taps and channels of the pixel whose taps are read from (i, j, l) on."""
+    """The sum over taps and channels of the pixel whose taps are read from (p, q, r) on."""
     cdef Py_ssize_t a, b, t, c, z, y, u
     cdef const char* value
     cdef const char* weight
     cdef floating total = zero
     for a in range(f.taps[0]):
-        z = i + f.offset[0][a]
+        z = p + f.offset[0][a]
         if not 0 <= z < f.size[0]:
             continue
         for b in range(f.taps[1]):
-            y = j + f.offset[1][b]
+            y = q + f.offset[1][b]
             if not 0 <= y < f.size[1]:
                 continue
             for t in range(f.taps[2]):
-                u = l + f.offset[2][t]
+                u = r + f.offset[2][t]
                 if not 0 <= u < f.size[2]:
                     continue
                 value = image + z * sx.axis[0] + y * sx.axis[1] + u * sx.axis[2]
