@@ -45,6 +45,7 @@ def table(records, peak):
         "vs NumPy",
         "vs tuned",
         "vs torch",
+        *(["prepared vs torch"] if "prepared" in present else []),
         "GFLOP/s",
         "of peak",
         "error",
@@ -58,6 +59,7 @@ def table(records, peak):
             _optional(_ratio, figure["numpy"]),
             _optional(_ratio, figure["tuned"]),
             _optional(_ratio, figure["torch"]),
+            *([_optional(_ratio, figure["prepared"])] if "prepared" in present else []),
             _rate(figure["rate"]),
             _percent(figure["rate"] / peak),
             _optional(_error, figure["error"]),
@@ -65,23 +67,24 @@ def table(records, peak):
         ]
         for record, figure in zip(records, figures, strict=True)
     ]
-    mean = {
-        name: _mean(figure[name] for figure in figures)
-        for name in ("numpy", "tuned", "torch", "rate")
-    }
+    compared = ["numpy", "tuned", "torch", *(["prepared"] if "prepared" in present else [])]
+    ratios = {name: [figure[name] for figure in figures] for name in compared}
+    rate = _mean(figure["rate"] for figure in figures)
+    margin = [""] * (len(present) + 1)
+    count = len(rows)
     rows.append(
         [
-            f"geometric mean of {len(rows)}",
-            *[""] * (len(present) + 1),
-            _optional(_ratio, mean["numpy"]),
-            _optional(_ratio, mean["tuned"]),
-            _optional(_ratio, mean["torch"]),
-            _rate(mean["rate"]),
-            _percent(mean["rate"] / peak),
+            f"geometric mean of {count}",
+            *margin,
+            *(_optional(_ratio, _mean(ratios[name])) for name in compared),
+            _rate(rate),
+            _percent(rate / peak),
             "",
             "",
         ]
     )
+    lowest = (_optional(_ratio, _lowest(ratios[name])) for name in compared)
+    rows.append([f"lowest of {count}", *margin, *lowest, "", "", "", ""])
     return _markdown([titles, *rows])
 
 
@@ -90,11 +93,14 @@ def _figures(record):
     medians = {column: statistics.median(times) for column, times in record["seconds"].items()}
     errors = {column: max(found.values()) for column, found in record["errors"].items()}
     ours = medians["fastconv"]
+    torch = min(medians[column] for column in TORCH) if TORCH[0] in medians else None
+    prepared = medians.get("prepared")
     return {
         "medians": medians,
         "numpy": medians["NumPy"] / ours,
         "tuned": medians["NumPy tuned"] / ours,
-        "torch": min(medians[column] for column in TORCH) / ours if TORCH[0] in medians else None,
+        "torch": torch / ours if torch else None,
+        "prepared": torch / prepared if torch and prepared else None,
         "rate": record["flops"] / ours,
         "error": errors["fastconv"],
         "torch error": max(errors[column] for column in TORCH) if TORCH[0] in errors else None,
@@ -104,6 +110,10 @@ def _figures(record):
 def _mean(values):
     values = [value for value in values if value is not None]
     return statistics.geometric_mean(values) if values else None
+
+
+def _lowest(values):
+    return min((value for value in values if value is not None), default=None)
 
 
 def _optional(form, value):

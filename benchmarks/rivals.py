@@ -16,6 +16,7 @@ from timing import once
 
 import fastconv
 import fastconv.functional as F
+from fastconv import nn
 
 try:
     import torch
@@ -25,7 +26,7 @@ except ImportError:
 __all__ = ["COLUMNS", "RESULTS", "TORCH", "Rival", "reference", "rivals", "set_num_threads"]
 
 TORCH = ("torch NCHW", "torch ch. last")
-COLUMNS = ("fastconv", "NumPy", "NumPy tuned", "loops", "SciPy", *TORCH)
+COLUMNS = ("fastconv", "prepared", "NumPy", "NumPy tuned", "loops", "SciPy", *TORCH)
 # What a training step returns; a forward pass returns the first of them.
 RESULTS = ("output", "input gradient", "weight gradient", "bias gradient")
 
@@ -86,7 +87,19 @@ def fastconv_forms(layer, x, w, b, dy):
         y.backward(dy)
         return y, *(tensor.grad for tensor in inputs)
 
-    return [Rival("fastconv", lambda: conv(x, w, b, **options), step)]
+    layer_class = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[layer.n - 1]
+    module = layer_class(layer.inputs, layer.outputs, layer.kernel, **options)
+    module.load_state_dict({"weight": w, "bias": b})
+    module.eval()
+
+    def prepared():
+        with fastconv.no_grad():
+            return module(x)
+
+    return [
+        Rival("fastconv", lambda: conv(x, w, b, **options), step),
+        Rival("prepared", prepared),
+    ]
 
 
 def channels_last(array):

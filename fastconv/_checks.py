@@ -64,18 +64,28 @@ def integer(name, value, minimum=None):
     return value
 
 
+# No array has an axis this long, and sums of products of such numbers still fit 64 bits.
+LONGEST = 1 << 40
+
+
 def integers(name, value, n, minimum=None):
     """`value` as a tuple of `n` ints: an int for all axes, or a sequence of `n`."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
-        return (integer(name, value, minimum),) * n
+        value = integer(name, value, minimum)
+        if value > LONGEST:
+            raise ValueError(f"{name} must be at most 2**40, got {value}")
+        return (value,) * n
     if len(value) == 1:
         value = tuple(value) * n
     if len(value) != n:
         raise ValueError(f"{name} must be an int or {n} ints, got {value!r}")
     try:
-        return tuple(integer(name, v, minimum) for v in value)
+        found = tuple(integer(name, v, minimum) for v in value)
+        if max(found, default=0) > LONGEST:
+            raise ValueError(f"{name} must be at most 2**40, got {max(found)}")
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error} in {name}={tuple(value)!r}") from None
+    return found
 
 
 def real(name, value, finite=True):

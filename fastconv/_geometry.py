@@ -5,6 +5,7 @@ behind leading axes of length one.
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -76,6 +77,8 @@ def output_sizes(size, kernel, stride, padding, dilation, ceil_mode=False):
             f"kernel_size={kernel} (spanning {span} with dilation={dilation}) must not be "
             f"larger than the padded input {padded}"
         )
+    if math.prod(out) >= 1 << 48:
+        raise MemoryError(f"an output of {out} pixels is more than memory can address")
     return out
 
 

@@ -19,6 +19,8 @@ __all__ = ["get_num_threads", "set_num_threads"]
 
 # A parallel region costs about 10 us: below this many elementary operations one thread wins.
 GRAIN = 100_000
+# Each thread has a workspace and a stack: more than any machine has cores is a mistake.
+MOST_THREADS = 4096
 
 # (setter, getter) of the BLAS libraries whose thread count can be read and set.
 _BLAS_CONTROLS = [
@@ -64,10 +66,10 @@ def _default_num_threads():
                 count = int(text)
             except ValueError:
                 count = 0
-            if count >= 1:
+            if 1 <= count <= MOST_THREADS:
                 return count
             warnings.warn(
-                f"{name}={os.environ[name]!r} is not a positive integer and is ignored",
+                f"{name}={os.environ[name]!r} is not an integer from 1 to {MOST_THREADS} and is ignored",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -115,12 +117,12 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int
-        At least 1.
+        From 1 to 4096.
 
     Raises
     ------
     TypeError, ValueError
-        If `n` is not an integer, or less than 1.
+        If `n` is not an integer, less than 1 or more than 4096.
 
     Examples
     --------
@@ -133,8 +135,8 @@ def set_num_threads(n):
     """
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"n must be an integer, got {n!r}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    if not 1 <= n <= MOST_THREADS:
+        raise ValueError(f"n must be from 1 to {MOST_THREADS}, got {n}")
     _state.num_threads = int(n)
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import naive
 import numpy as np
@@ -85,8 +86,10 @@ def test_gradients_take_the_forward_pass_s(taken, rng):
 @vectors
 def test_layer(taken, rng):
     x, _ = arrays(rng)
-    nn.Conv2d(16, 16, 3, algorithm="direct")(x)
+    layer = nn.Conv2d(16, 16, 3, algorithm="direct")
+    layer(x)
     nn.Conv2d(16, 16, 3)(x)
+    assert "algorithm='direct'" in repr(layer)
     assert taken == ["direct", "winograd"]
 
 
@@ -177,12 +180,14 @@ def test_copies_and_pickles_prepare_their_own(rng):
 # Instruction sets
 
 
-def run(code, **environment):
+def run(code, text=True, **environment):
+    """Of the installed package: beside this file there is none to shadow it."""
     return subprocess.run(
         [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
         env={**os.environ, **environment},
         capture_output=True,
-        text=True,
+        text=text,
         check=False,
     )
 
@@ -217,12 +222,8 @@ np.savez(sys.stdout.buffer, *results)
 
     found = []
     for level in available():
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "FASTCONV_ISA": level},
-            capture_output=True,
-            check=True,
-        )
+        done = run(code, text=False, FASTCONV_ISA=level)
+        assert done.returncode == 0, done.stderr
         with np.load(io.BytesIO(done.stdout)) as archive:
             found.append([archive[name] for name in archive])
     for first, second in zip(*found[:2], strict=True):

@@ -24,6 +24,7 @@ from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 
 cdef enum:
     SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
+    L1_WEIGHTS = 1 << 14  # bytes of packed weights that stay in the first cache
     PACKED = 8  # channels at a time: those of several outputs, often a power of two apart
 
 SUPPORTED = bool(DIRECT_SUPPORTED)
@@ -271,16 +272,14 @@ cdef void _correlate_band(
     Py_ssize_t k0, Py_ssize_t lines, Py_ssize_t some, floating* work, Py_ssize_t* offsets,
 ) noexcept nogil:
     """Output lines [j0, j0 + lines), pixels [k0, k0 + some) of one slice."""
-    cdef Py_ssize_t width = w.shape[2], size = _tile_pixels(width, sizeof(floating))
+    cdef Py_ssize_t width = w.shape[2]
     cdef Py_ssize_t n = slice_ // f.count[0], i = slice_ % f.count[0]
     cdef Py_ssize_t deep = _lines_read(f, lines), length = _places_read(f, some) * channels
     cdef Py_ssize_t run = f.taps[2] * channels if f.adjacent else channels
-    cdef Py_ssize_t a, b, t, j, z, v, tile, panel, runs = 0
+    cdef Py_ssize_t a, b, t, j, z, v, part, panels, runs = 0
     cdef Py_ssize_t place = k0 * f.step[2] + f.offset[2][0]
     cdef Py_ssize_t last = min(k0 + some, f.count[2])
     cdef const floating* source
-    cdef const floating* at
-    cdef floating* out
     for a in range(f.taps[0]):
         z = i * f.step[0] + f.offset[0][a]
         for b in range(deep):
@@ -295,18 +294,33 @@ cdef void _correlate_band(
             for t in range(1 if f.adjacent else f.taps[2]):
                 offsets[runs] = v + (f.offset[2][t] - f.offset[2][0]) * channels
                 runs += 1
-    for j in range(j0, min(j0 + lines, f.count[1])):
-        at = work + (j - j0) * f.step[1] * length
-        out = y + outputs * output_place(f, (slice_ * f.count[1] + j) * f.count[2] + k0)
-        for tile in range((last - k0 + size - 1) // size):
-            for panel in range(w.shape[0]):
-                direct_find(sizeof(floating)).even_tile[size == WIDE_PIXELS](
-                    at, f.step[2] * channels, offsets, runs, run, &w[panel, 0, 0],
-                    bias + panel * width, out + panel * width, f.stride[2] * outputs,
-                    <int> min(size, last - k0 - tile * size),
-                    <int> min(width, outputs - panel * width))
-            at += size * f.step[2] * channels
-            out += size * f.stride[2] * outputs
+    # A panel of the weights stays in the first cache while the lines pass by, or all of them do.
+    panels = 1 if w.shape[0] * w.shape[1] * width * sizeof(floating) > L1_WEIGHTS else w.shape[0]
+    for part in range(w.shape[0] // panels):
+        for j in range(j0, min(j0 + lines, f.count[1])):
+            _correlate_line(
+                work + (j - j0) * f.step[1] * length, f.step[2] * channels, offsets, runs, run, w,
+                bias, outputs,
+                y + outputs * output_place(f, (slice_ * f.count[1] + j) * f.count[2] + k0),
+                f.stride[2] * outputs, last - k0, part * panels, (part + 1) * panels)
+
+
+cdef void _correlate_line(
+    const floating* at, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
+    Py_ssize_t run, const floating[:, :, ::1] w, const floating* bias, Py_ssize_t outputs,
+    floating* out, Py_ssize_t out_step, Py_ssize_t pixels, Py_ssize_t panel0, Py_ssize_t panel1,
+) noexcept nogil:
+    """Panels [panel0, panel1) of the pixels of an output line."""
+    cdef Py_ssize_t width = w.shape[2], size = _tile_pixels(width, sizeof(floating))
+    cdef Py_ssize_t tile, panel
+    for tile in range((pixels + size - 1) // size):
+        for panel in range(panel0, panel1):
+            direct_find(sizeof(floating)).even_tile[size == WIDE_PIXELS](
+                at, step, offsets, runs, run, &w[panel, 0, 0], bias + panel * width,
+                out + panel * width, out_step, <int> min(size, pixels - tile * size),
+                <int> min(width, outputs - panel * width))
+        at += size * step
+        out += size * out_step
 
 
 cdef inline void _copy_line(

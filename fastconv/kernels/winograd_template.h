@@ -58,7 +58,7 @@ static int NAME(output)(
 }
 
 /* u[e * element + c * 2 LANES + k] = (G g G^T)[e] for the kernels g of `used` outputs k, zero for
- * the rest of two vectors. Kernels are w[i * steps[0] + j * steps[1] + c * steps[2] + k * steps[3]]
+ * the rest of two vectors; channels are a multiple of STAGE. Kernels are w[i * steps[0] + j * steps[1] + c * steps[2] + k * steps[3]]
  * at tap (i, j). */
 static void NAME(weights)(
     const void *from, const ptrdiff_t *steps, ptrdiff_t channels, int used, void *to,
@@ -73,10 +73,13 @@ static void NAME(weights)(
          * cache sets: fetch some channels of each at a time. */
         if (steps[3] != 1 && at == 0)
             for (int tap = 0; tap < R_H * R_W; tap++)
-                for (int k = 0; k < used; k++)
-                    for (int ahead = 0; ahead < STAGE && c + ahead < channels; ahead++)
-                        stage[tap][k][ahead] = w[tap / R_W * steps[0] + tap % R_W * steps[1]
-                                                 + (c + ahead) * steps[2] + k * steps[3]];
+                for (int k = 0; k < used; k++) {
+                    const T *row = w + tap / R_W * steps[0] + tap % R_W * steps[1] + k * steps[3];
+                    if (steps[2] == 1) memcpy(stage[tap][k], row + c, STAGE * sizeof(T));
+                    else
+                        for (int ahead = 0; ahead < STAGE; ahead++)
+                            stage[tap][k][ahead] = row[(c + ahead) * steps[2]];
+                }
         for (int tap = 0; tap < R_H * R_W; tap++) {
             const T *row = w + tap / R_W * steps[0] + tap % R_W * steps[1] + c * steps[2];
             if (steps[3] == 1) memcpy(kernel[tap], row, used * sizeof(T));

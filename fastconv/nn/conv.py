@@ -120,6 +120,8 @@ class _Conv(Module):
             text += ", bias=False"
         if self.padding_mode != "zeros":
             text += f", padding_mode={self.padding_mode!r}"
+        if self.algorithm is not None:
+            text += f", algorithm={self.algorithm!r}"
         return text
 
 
