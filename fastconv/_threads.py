@@ -69,7 +69,7 @@ def _default_num_threads():
             if 1 <= count <= MOST_THREADS:
                 return count
             warnings.warn(
-                f"{name}={os.environ[name]!r} is not an integer from 1 to {MOST_THREADS} and is ignored",
+                f"{name}={os.environ[name]!r} is ignored: not an integer from 1 to {MOST_THREADS}",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -504,3 +504,11 @@ def test_inputs_may_be_read_only_and_shared_between_threads(keep_threads, rng):
     with ThreadPoolExecutor(4) as pool:
         for result in pool.map(lambda _: F.conv2d(x, w), range(12)):
             assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("n", [0, -1, 4097, 2**40])
+def test_numbers_of_threads_beyond_reason_are_refused(n):
+    before = fastconv.get_num_threads()
+    with pytest.raises(ValueError, match=rf"^n must be from 1 to 4096, got {n}$"):
+        fastconv.set_num_threads(n)
+    assert fastconv.get_num_threads() == before
