@@ -51,8 +51,8 @@ def as_float_arrays(required, optional=None):
     return checked
 
 
-def integer(name, value, minimum=None):
-    """`value` as an int, at least `minimum`."""
+def integer(name, value, minimum=None, maximum=None):
+    """`value` as an int, at least `minimum` and at most `maximum`."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
@@ -61,6 +61,8 @@ def integer(name, value, minimum=None):
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if minimum is not None and value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {value}")
     return value
 
 
@@ -71,21 +73,15 @@ LONGEST = 1 << 40
 def integers(name, value, n, minimum=None):
     """`value` as a tuple of `n` ints: an int for all axes, or a sequence of `n`."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
-        value = integer(name, value, minimum)
-        if value > LONGEST:
-            raise ValueError(f"{name} must be at most 2**40, got {value}")
-        return (value,) * n
+        return (integer(name, value, minimum, LONGEST),) * n
     if len(value) == 1:
         value = tuple(value) * n
     if len(value) != n:
         raise ValueError(f"{name} must be an int or {n} ints, got {value!r}")
     try:
-        found = tuple(integer(name, v, minimum) for v in value)
-        if max(found, default=0) > LONGEST:
-            raise ValueError(f"{name} must be at most 2**40, got {max(found)}")
+        return tuple(integer(name, v, minimum, LONGEST) for v in value)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error} in {name}={tuple(value)!r}") from None
-    return found
 
 
 def real(name, value, finite=True):

@@ -52,7 +52,7 @@ GROUPED_STRIP = 64
 # winograd: outputs of a tile, along the last two axes, for the taps along them.
 SCHEMES = {(3, 3): ((4, 4), (2, 2)), (5, 5): ((2, 2),), (1, 3): ((1, 4),)}
 # To transform a value of a tile's input, output or weights costs as much as so many
-# multiplications of the products (measured: benchmarks/README.md).
+# multiplications of the products, from a count of instructions.
 TRANSFORM = 5
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
 SHARED_CHANNELS = 128

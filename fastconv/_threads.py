@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastconv import _checks
 from fastconv.kernels import _build
 
 __all__ = ["get_num_threads", "set_num_threads"]
@@ -133,11 +134,7 @@ def set_num_threads(n):
     1
     >>> fastconv.set_num_threads(before)
     """
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"n must be an integer, got {n!r}")
-    if not 1 <= n <= MOST_THREADS:
-        raise ValueError(f"n must be from 1 to {MOST_THREADS}, got {n}")
-    _state.num_threads = int(n)
+    _state.num_threads = _checks.integer("n", n, minimum=1, maximum=MOST_THREADS)
 
 
 def threads_for(work):

@@ -71,7 +71,7 @@ _DAMAGE = (
     struct.error,
     EOFError,
     OverflowError,
-    RuntimeError,  # an encrypted member; NotImplementedError, an unknown compression
+    RuntimeError,  # an encrypted member, or, as NotImplementedError, an unknown compression
 )
 
 

@@ -219,12 +219,13 @@ results = [fastconv.functional.conv2d(x, w, algorithm=a) for a in ("gemm", "dire
 results.append(fastconv.functional.batch_norm(x, None, None, training=True))
 np.savez(sys.stdout.buffer, *results)
 """
-
     found = []
     for level in available():
         done = run(code, text=False, FASTCONV_ISA=level)
         assert done.returncode == 0, done.stderr
         with np.load(io.BytesIO(done.stdout)) as archive:
             found.append([archive[name] for name in archive])
-    for first, second in zip(*found[:2], strict=True):
-        np.testing.assert_allclose(first, second, rtol=0, atol=1e-10)
+    baseline = found.pop()
+    for results in found:
+        for result, expected in zip(results, baseline, strict=True):
+            np.testing.assert_allclose(result, expected, rtol=0, atol=1e-10)

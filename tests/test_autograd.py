@@ -914,3 +914,43 @@ def test_gradcheck_needs_float64():
 def test_gradcheck_needs_something_to_check(inputs):
     with pytest.raises(ValueError, match="requires_grad"):
         gradcheck(lambda *x: x[0], inputs)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda t: F.conv2d(t, np.ones((3, 2, 3, 3)), padding=1),
+        F.relu,
+        lambda t: F.max_pool2d(t, 2),
+        lambda t: F.batch_norm(t, None, None, training=True),
+        lambda t: t.reshape(2, -1),
+        lambda t: t.sum(dim=1),
+    ],
+)
+def test_the_gradient_handed_to_backward_may_have_any_memory_and_is_left_alone(function, rng):
+    x = rng.normal(size=(2, 2, 6, 6))
+
+    def gradient(grad):
+        leaf = fastconv.Tensor(x, requires_grad=True)
+        function(leaf).backward(grad)
+        return leaf.grad
+
+    grad = rng.normal(size=function(fastconv.Tensor(x)).shape)
+    before, expected = grad.copy(), gradient(grad)
+    read_only = grad.copy()
+    read_only.flags.writeable = False
+    unaligned = np.zeros(grad.nbytes + 1, np.uint8)[1:].view(grad.dtype).reshape(grad.shape)
+    unaligned[...] = grad
+    reversed_memory = grad[..., ::-1].copy()[..., ::-1]
+    for form in (
+        read_only,
+        unaligned,
+        grad.astype(">f8"),
+        np.asfortranarray(grad),
+        reversed_memory,
+    ):
+        found = gradient(form)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        assert found.flags.writeable
+        assert not np.shares_memory(found, form)
+    np.testing.assert_array_equal(grad, before)

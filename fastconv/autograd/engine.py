@@ -246,8 +246,9 @@ class Tensor:
                 raise ValueError(f"grad must have shape {self.shape}, got {grad.shape}")
             if not np.can_cast(grad.dtype, self.dtype, "same_kind"):
                 raise TypeError(f"grad must be real like the tensor, got dtype {grad.dtype}")
-            # a leaf keeps what it is given, so it must not be the caller's array
-            grad = grad.astype(self.dtype, copy=self._node is None)
+            grad = np.require(grad, self.dtype, "A")  # aligned, for the kernels
+            if self._node is None:
+                grad = grad.copy()  # a leaf keeps it, so it must not be the caller's array
         for leaf, gradient in _walk(self, grad, retain_graph).values():
             leaf.grad = gradient if leaf.grad is None else _sum(leaf.grad, gradient)
 

@@ -93,7 +93,8 @@ def conv2d(
     channels, where it is wanted but does not fit, "direct" is taken. In float32 the largest
     error, relative to the largest output, is some 1e-6, with "winograd" up to 2e-5.
 
-    Besides the output all need a few megabytes, whatever the size of the image.
+    What is needed besides the output does not grow with the image: for 64 3x3 kernels on an image
+    of 64 x 2048 x 2048, 1.3 MB, and 6 MB for the gradients.
 
     References
     ----------

@@ -90,7 +90,8 @@ class LRScheduler:
         -------
         list of float
         """
-        raise NotImplementedError
+        # Schedules differ in this alone; there is no rate that all could fall back to.
+        raise NotImplementedError(f"{type(self).__name__} must define get_lr")
 
     def get_last_lr(self):
         """The rates that were set last, one for each group.

@@ -143,7 +143,8 @@ class Optimizer:
 
     def _update(self, data, grad, state, group):
         """Change `data` and `state` in place."""
-        raise NotImplementedError
+        # What makes an optimizer; all else is shared.
+        raise NotImplementedError(f"{type(self).__name__} must define _update")
 
     def state_dict(self):
         """All that a later `load_state_dict` needs to go on as if nothing had happened.
