@@ -144,11 +144,14 @@ def choose(shape, frame, algorithm):
 def choose_weight(shape, frame, algorithm):
     """(way, tile of winograd or None) for the gradient by weight."""
     way, tile = choose(shape, frame, algorithm)
-    if way == "winograd" and not (
-        frame.taps[0] == 1 and frame.first[0] == 0 and frame.count[0] == frame.size[0]
-    ):
-        way, tile = "direct", None  # its tiles are of slices
+    if way == "winograd" and not _slices_are_images(frame):
+        way, tile = "direct", None
     return way, tile
+
+
+def _slices_are_images(frame):
+    """Whether the first axis is like another batch axis."""
+    return frame.taps[0] == 1 and frame.first[0] == 0 and frame.count[0] == frame.size[0]
 
 
 def _schemes(shape, frame):
@@ -369,13 +372,7 @@ def _winograd(x, w, bias, y, frame, tile, prepared):
         winograd.transform_weights(w[0], weights, tile, width, min(threads, panels))
         return weights
 
-    shared = (
-        channels >= SHARED_CHANNELS
-        and taps == 1
-        and frame.first[0] == 0
-        and frame.count[0] == frame.size[0]
-    )
-    if not shared:
+    if channels < SHARED_CHANNELS or not _slices_are_images(frame):
         weights = prepared.get(key, w, transform)
         work = workspace(threads, taps * v + product, x.dtype)
         return winograd.correlate_blocks(

@@ -26,8 +26,6 @@ cdef extern from "grouped.h" nogil:
             Py_ssize_t pixels, Py_ssize_t channels, void* dw) nogil
     const grouped_kernels* grouped_find(size_t itemsize)
 
-PIXELS = GROUPED_PIXELS
-
 
 def widths(Py_ssize_t itemsize):
     """Channels that a group may have: whole groups fill a vector."""
@@ -40,7 +38,7 @@ def correlate(
     const floating[::1] bias,            # IN   (C)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', C), at the frame's places
     const Py_ssize_t[::1] frame,
-    Py_ssize_t strip,                    # OPT  pixels of a task, a multiple of PIXELS
+    Py_ssize_t strip,                    # OPT  pixels of a task, a multiple of GROUPED_PIXELS
     floating[:, ::1] work,               # TEMP (n_threads, C)
     Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * (taps + 1))
     int n_threads,

@@ -19,7 +19,7 @@ transform a phase of tiles; then each adds its own part of the sums, so nothing 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 
-from fastconv.kernels.direct cimport TILE_PIXELS, direct_find
+from fastconv.kernels.direct cimport TILE_PIXELS, TILE_ROWS, direct_find
 from fastconv.kernels.im2col cimport Frame, read_frame
 
 cdef extern from "winograd.h" nogil:
@@ -47,7 +47,6 @@ cdef enum:
     MOST_ELEMENTS = 36
     MOST_OUTPUTS = 16
     MOST_DEEP = 8  # taps along the first axis
-    OUTER_ROWS = 4  # channels of an outer product of direct.h
     PAD = 16  # keeps the streams of a transform off a power of two, where they share cache sets
 
 DEEPEST = MOST_DEEP
@@ -433,8 +432,8 @@ cdef void _add_element(
     """One element's sums[panel, c] := or += its products over the tiles of a phase."""
     cdef Py_ssize_t panel, row, c
     for panel in range(panels):
-        for row in range(channels // OUTER_ROWS):
-            c = row * OUTER_ROWS
+        for row in range(channels // TILE_ROWS):
+            c = row * TILE_ROWS
             direct_find(sizeof(floating)).outer(
                 v + c, step, m + panel * phase * width, tiles,
                 sums + (panel * channels + c) * width, add)
@@ -454,10 +453,10 @@ cdef int _finish_panel(
     for part in range((t.channels + MOST_ROWS - 1) // MOST_ROWS):
         c = part * MOST_ROWS
         for e in range(t.elements):
-            for row in range(min(<Py_ssize_t> MOST_ROWS, t.channels - c) // OUTER_ROWS):
+            for row in range(min(<Py_ssize_t> MOST_ROWS, t.channels - c) // TILE_ROWS):
                 direct_find(sizeof(floating)).outer(
-                    v + e * v_element + c + row * OUTER_ROWS, step, m + e * m_element, tiles,
-                    work + (e * MOST_ROWS + row * OUTER_ROWS) * width, False)
+                    v + e * v_element + c + row * TILE_ROWS, step, m + e * m_element, tiles,
+                    work + (e * MOST_ROWS + row * TILE_ROWS) * width, False)
         wild |= _finish_rows(work, MOST_ROWS * width, t, c, panel, width, dw)
     return wild
 
