@@ -129,6 +129,18 @@ def prepared(monkeypatch):
     return made
 
 
+@pytest.mark.skipif(not direct.SUPPORTED, reason="this compiler has no vectors")
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_panels_pad_the_outputs_least(itemsize):
+    widths = {direct.panel_width(itemsize, outputs) for outputs in range(1, 100)}
+    assert len(widths) == 2  # two and three vectors
+    for outputs in range(1, 100):
+        padded = {width: -(-outputs // width) * width for width in widths}
+        chosen = direct.panel_width(itemsize, outputs)
+        assert padded[chosen] == min(padded.values())
+        assert chosen == min(widths) or padded[chosen] < padded[min(widths)]
+
+
 @vectors
 @pytest.mark.parametrize("outputs", [16, 5])
 @pytest.mark.parametrize("channels", [16, 128, 6])

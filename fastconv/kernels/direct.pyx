@@ -35,7 +35,11 @@ DOTS = MOST_DOTS
 def panel_width(Py_ssize_t itemsize, Py_ssize_t outputs=0):
     """Output channels of a tile: two vectors, or three where fewer are left over."""
     cdef Py_ssize_t two = 2 * VECTOR_BYTES // itemsize, three = 3 * VECTOR_BYTES // itemsize
-    return three if -outputs % three < -outputs % two else two
+    return three if _padded(outputs, three) < _padded(outputs, two) else two
+
+
+cdef inline Py_ssize_t _padded(Py_ssize_t outputs, Py_ssize_t width) noexcept nogil:
+    return (outputs + width - 1) // width * width
 
 
 cdef inline Py_ssize_t _tile_pixels(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil:
