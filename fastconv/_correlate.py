@@ -1,96 +1,22 @@
-"""How a correlation is computed: which kernel, and how its work is cut.
+"""Correlations and their gradients by weight: what was planned, carried out."""
 
-Three ways give the forward pass and the gradients:
-
-gemm
-    im2col strip by strip and SciPy's BLAS: any shape, any machine, the yardstick.
-direct
-    Register tiles on packed weights that read the input in place: any shape. Where groups are
-    narrow (depthwise: of one channel), vectors run along the channels of all groups.
-winograd
-    Minimal filtering, with up to four times fewer multiplications: 3x3 and 5x5 kernels, any
-    number of taps along a first axis of three, and 3 taps on signals; stride 1, one group,
-    whole vectors of channels.
-
-The latter two need the vectors of GCC or Clang. `choose` decides; an `algorithm` that cannot
-take a shape leaves it to the next simpler one.
-"""
-
-import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from fastconv._geometry import CACHED_SHAPES
 from fastconv._matmul import check_blas
+from fastconv._plan import (
+    Shape,
+    plan_correlation,
+    plan_direct,
+    plan_direct_weight,
+    plan_weight_gradient,
+)
 from fastconv._threads import blas_threads_for, single_threaded_blas, threads_for, workspace
 from fastconv.kernels import conv as gemm
 from fastconv.kernels import direct, grouped, layout, winograd
 
-# gemm: a strip's columns should stay in the second-level cache, but BLAS packs the weights
-# again for every strip, so a strip has many rows.
-STRIP_BYTES = 1 << 18
-STRIP_ROWS = (96, 512)
-# Fewer strips than this and output channels are cut as well, in blocks of at least CHANNELS.
-FEW_STRIPS = 8
-CHANNELS = 64
-
-# direct: packed weights of up to this size stay in the second-level cache, all panels of them.
-WEIGHTS_CACHE = 1 << 18
-# A convolution is cut into at least so many tasks, for threads to share evenly.
-DIRECT_TASKS = 16
-# With fewer channels than this its runs are short, and lines are copied: so many pixels at a time.
-FEW_CHANNELS = 8
-LINES_PIXELS = 512
-# Vectors run along the sum, of few outputs, if there are so many channels; pixels of a strip.
-DOTS_CHANNELS = 8
-DOTS_STRIP = 96
-# Pixels of a strip of narrow groups: enough to pay for its pointers, few enough to stay in cache.
-GROUPED_STRIP = 64
-
-# winograd: outputs of a tile, along the last two axes, for the taps along them.
-SCHEMES = {(3, 3): ((4, 4), (2, 2)), (5, 5): ((2, 2),), (1, 3): ((1, 4),)}
-# To transform a value of a tile's input, output or weights costs as much as so many
-# multiplications of the products, from a count of instructions.
-TRANSFORM = 5
-# From so many channels on, tiles are transformed by all threads before they are multiplied ...
-SHARED_CHANNELS = 128
-# ... up to so many bytes of them at a time.
-SHARED_BYTES = 1 << 24
-# Tiles of a block: their transforms should stay in the second-level cache.
-BLOCK_TILES = 24
-# Gradient by weight: bytes of a phase's tiles at one element, to stay in that cache as well,
-# and the least number of tiles, for the sums are read and written once a phase.
-PHASE_BYTES = 1 << 16
-PHASE_TILES = 256
-
-# Gradient by weight otherwise: at most so many partial sums, in at most so many bytes.
-PARTS = 16
-PARTS_BYTES = 1 << 24
-# Pixels of a strip of the direct kernel.
-WEIGHT_STRIP = 128
-
-
-class Shape(NamedTuple):
-    """What decisions are made from."""
-
-    images: int
-    groups: int
-    outputs: int  # of a group
-    channels: int  # of a group
-    itemsize: int
-
-    def pixels(self, frame):
-        return self.images * math.prod(frame.count)
-
-    def depth(self, frame):
-        """Products of an output."""
-        return self.channels * math.prod(frame.taps)
-
-
-def _shape(x, w):
-    return Shape(x.shape[0], *w.shape[:2], w.shape[5], x.itemsize)
+__all__ = ["Prepared", "correlate", "correlate_weight"]
 
 
 def correlate(x, w, bias, y, frame, algorithm, prepared=None):
@@ -110,87 +36,13 @@ def correlate(x, w, bias, y, frame, algorithm, prepared=None):
     """
     if not x.shape[0]:
         return
-    way, tile = choose(_shape(x, w), frame, algorithm)
+    shape = Shape(x.shape[0], *w.shape[:2], w.shape[5], x.itemsize)
+    plan = plan_correlation(shape, frame, algorithm)
     prepared = _NOT_KEPT if prepared is None else prepared
-    if way == "winograd":
-        # An infinity or NaN has spread over its tile? Let it reach only who reads it.
-        if not _winograd(x, w, bias, y, frame, tile, prepared):
-            return
-        way = "direct"
-    (_gemm if way == "gemm" else _direct)(x, w, bias, y, frame, prepared)
-
-
-@functools.lru_cache(CACHED_SHAPES)
-def choose(shape, frame, algorithm):
-    """(way, tile of winograd or None) for a forward pass or a gradient by input."""
-    if algorithm == "gemm" or not direct.SUPPORTED:
-        return "gemm", None
-    if algorithm != "direct":
-        one = shape._replace(images=1)  # an image is computed alone as in a batch
-        tile = min(
-            _schemes(shape, frame),
-            key=lambda tile: _winograd_cost(one, frame, tile)[0],
-            default=None,
-        )
-        if tile and (
-            algorithm == "winograd"
-            or sum(_winograd_cost(shape, frame, tile)) < _direct_cost(shape, frame)
-        ):
-            return "winograd", tile
-    return "direct", None
-
-
-@functools.lru_cache(CACHED_SHAPES)
-def choose_weight(shape, frame, algorithm):
-    """(way, tile of winograd or None) for the gradient by weight."""
-    way, tile = choose(shape, frame, algorithm)
-    if way == "winograd" and not _slices_are_images(frame):
-        way, tile = "direct", None
-    return way, tile
-
-
-def _slices_are_images(frame):
-    """Whether the first axis is like another batch axis."""
-    return frame.taps[0] == 1 and frame.first[0] == 0 and frame.count[0] == frame.size[0]
-
-
-def _schemes(shape, frame):
-    """Tiles that fit the kernel, with whole vectors of channels."""
-    fits = (
-        shape.groups == 1
-        and shape.channels % winograd.CHANNELS == 0
-        and all(frame.spacing)
-        and (frame.taps[0] == 1 or frame.spacing[0] == 1)
-        and frame.taps[0] <= winograd.DEEPEST
-    )
-    return SCHEMES.get(frame.taps[1:], ()) if fits else ()
-
-
-def _tiles(frame, tile):
-    """Tiles of a slice."""
-    spans = [side * space for side, space in zip(tile, frame.spacing[1:], strict=True)]
-    return math.prod(
-        -(-count // span) * space
-        for count, span, space in zip(frame.count[1:], spans, frame.spacing[1:], strict=True)
-    )
-
-
-def _elements(frame, tile):
-    """Products of a tile, where its outputs have as many times the taps."""
-    return math.prod(side + taps - 1 for side, taps in zip(tile, frame.taps[1:], strict=True))
-
-
-def _winograd_cost(shape, frame, tile):
-    """Multiplications for all tiles and for the weights, with transforms counted as such."""
-    tiles = shape.images * frame.count[0] * _tiles(frame, tile)
-    products = frame.taps[0] * shape.channels * shape.outputs
-    transforms = TRANSFORM * (shape.channels + shape.outputs)
-    elements = _elements(frame, tile)
-    return elements * tiles * (products + transforms), elements * TRANSFORM * products
-
-
-def _direct_cost(shape, frame):
-    return shape.pixels(frame) * shape.outputs * shape.depth(frame)
+    if WAYS[plan.way](plan, x, w, bias, y, frame, prepared):
+        # An infinity or NaN has spread over its tile: let it reach only who reads it.
+        plan = plan_direct(shape, frame)
+        WAYS[plan.way](plan, x, w, bias, y, frame, prepared)
 
 
 class Prepared:
@@ -205,7 +57,7 @@ class Prepared:
 
     def get(self, key, w, make):
         """``make()`` for these weights: the one kept under `key`, if any, or a new one."""
-        values = w.reshape(-1)
+        key, values = (key, w.shape, w.dtype), w.reshape(-1)
         copy, made = self._kept.get(key, (None, None))
         if made is None or not layout.same(copy, values, threads_for(values.size)):
             made = make()
@@ -226,181 +78,140 @@ _NOT_KEPT = _NotKept()
 
 def _padded_bias(bias, groups, outputs, width, dtype):
     """(G, width), zero beyond each group's outputs."""
+    if bias is not None and outputs == width and bias.flags.c_contiguous:
+        return bias.reshape(groups, width)
     padded = np.zeros((groups, width), dtype)
     if bias is not None:
         padded[:, :outputs] = bias.reshape(groups, outputs)
     return padded
 
 
-def _gemm(x, w, bias, y, frame, prepared):
-    shape = _shape(x, w)
-    pixels, depth = shape.pixels(frame), shape.depth(frame)
+def _gemm(plan, x, w, bias, y, frame, prepared):
     # BLAS reads (K, taps * C) and its transpose alike: take the one that is nearer
     by_output = w.strides[5] == w.itemsize
     rows = w if by_output else w.transpose(0, 2, 3, 4, 5, 1)
+    groups, outputs = w.shape[:2]
     rows = np.ascontiguousarray(rows).reshape(
-        (shape.groups, shape.outputs, depth) if by_output else (shape.groups, depth, shape.outputs)
+        (groups, outputs, -1) if by_output else (groups, -1, outputs)
     )
-    strip, block = _gemm_schedule(pixels, shape.outputs, depth, x.itemsize)
-    threads = blas_threads_for(pixels * shape.outputs * depth * shape.groups)
-    work = workspace(threads, strip * (depth + block), x.dtype)
+    threads = blas_threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
     bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
     with single_threaded_blas:
         failed = gemm.correlate(
-            x, rows, by_output, bias, y, frame.packed, strip, block, work, threads
+            x, rows, by_output, bias, y, frame.packed, *plan.cut, work, threads
         )
     check_blas(failed)
 
 
-@functools.lru_cache(CACHED_SHAPES)
-def _gemm_schedule(pixels, outputs, depth, itemsize):
-    """Pixels of a strip and output channels of a block, from shapes alone."""
-    low, high = STRIP_ROWS
-    strip = min(max(STRIP_BYTES // (depth * itemsize), low), high)
-    strips = -(-pixels // strip)
-    strip = -(-pixels // strips)  # of equal length
-    block = outputs
-    if strips < FEW_STRIPS:
-        block = max(CHANNELS, -(-outputs * strips // FEW_STRIPS))
-    return strip, min(block, outputs)
-
-
-def _direct(x, w, bias, y, frame, prepared):
-    shape = _shape(x, w)
-    if _is_grouped(shape):
-        _grouped(x, w, bias, y, frame)
-        return
-    groups, outputs = shape.groups, shape.outputs
-    pixels, depth = shape.pixels(frame), shape.depth(frame)
-    threads = threads_for(pixels * outputs * depth * groups)
-    taps = math.prod(frame.taps)
-    if outputs <= direct.DOTS and shape.channels >= DOTS_CHANNELS:
-        rows = np.ascontiguousarray(w).reshape(groups, outputs, depth)
-        bias = _padded_bias(bias, groups, outputs, outputs, x.dtype)
-        work = workspace(threads, (DOTS_STRIP + 1) * depth, x.dtype)
-        pointers = workspace(threads, DOTS_STRIP * (taps + 1), np.intp)
-        direct.correlate_dots(x, rows, bias, y, frame.packed, DOTS_STRIP, work, pointers, threads)
-        return
-    width = direct.panel_width(x.itemsize, outputs)
-    panels = -(-outputs // width)
+def _packed(plan, w, prepared):
+    """(G, panels, taps * C, width), zero beyond the last output."""
 
     def pack():
-        packed = np.empty((groups, panels, depth, width), x.dtype)
-        direct.pack(w, packed, min(threads, groups * panels))
+        packed = np.empty(plan.prepared, w.dtype)
+        direct.pack(w, packed, threads_for(packed.size))
         return packed
 
-    packed = prepared.get(("direct", w.shape, w.dtype), w, pack)
-    bias = _padded_bias(bias, groups, outputs, panels * width, x.dtype)
-    if groups == 1 and shape.channels < FEW_CHANNELS:
-        lines, some = _lines_schedule(shape, frame)
-        size = direct.line_sizes(frame.packed, shape.channels, lines, some)
-        work = workspace(threads, size, x.dtype)
-        offsets = workspace(threads, taps, np.intp)
-        direct.correlate_lines(
-            x, packed[0], bias[0], outputs, y, frame.packed, lines, some, work, offsets, threads
-        )
-        return
-    strip, block, inside = _direct_schedule(pixels, panels, width, depth, x.itemsize)
-    work = workspace(threads, (strip + 1) * depth, x.dtype)
-    pointers = workspace(threads, (strip + direct.PIXELS) * (taps + 1), np.intp)
+    return prepared.get(plan.prepared, w, pack)
+
+
+def _tiles(plan, x, w, bias, y, frame, prepared):
+    packed = _packed(plan, w, prepared)
+    groups, panels, _, width = plan.prepared
+    bias = _padded_bias(bias, groups, w.shape[1], panels * width, x.dtype)
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    pointers = workspace(threads, plan.pointers, np.intp)
     direct.correlate(
-        x, packed, bias, outputs, y, frame.packed, strip, block, inside, work, pointers, threads
+        x, packed, bias, w.shape[1], y, frame.packed, *plan.cut, work, pointers, threads
     )
 
 
-@functools.lru_cache(CACHED_SHAPES)
-def _lines_schedule(shape, frame):
-    """(lines, pixels of each) of a task: to pay for its copies, and to keep all threads busy."""
-    _, height, width = frame.count
-    some = min(width, LINES_PIXELS)
-    lines = max(LINES_PIXELS // some, 1)
-    tasks = shape.images * frame.count[0] * -(-width // some)
-    return min(lines, max(height * tasks // DIRECT_TASKS, 1)), some
+def _lines(plan, x, w, bias, y, frame, prepared):
+    packed = _packed(plan, w, prepared)
+    _, panels, _, width = plan.prepared
+    bias = _padded_bias(bias, 1, w.shape[1], panels * width, x.dtype)
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    offsets = workspace(threads, plan.pointers, np.intp)
+    direct.correlate_lines(
+        x, packed[0], bias[0], w.shape[1], y, frame.packed, *plan.cut, work, offsets, threads
+    )
 
 
-def _is_grouped(shape):
-    widths = grouped.widths(shape.itemsize)
-    return shape.groups > 1 and shape.outputs == shape.channels in widths
+def _dots(plan, x, w, bias, y, frame, prepared):
+    rows = np.ascontiguousarray(w).reshape(plan.prepared)
+    bias = _padded_bias(bias, *w.shape[:2], w.shape[1], x.dtype)
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    pointers = workspace(threads, plan.pointers, np.intp)
+    direct.correlate_dots(x, rows, bias, y, frame.packed, *plan.cut, work, pointers, threads)
 
 
-def _grouped(x, w, bias, y, frame):
-    groups, width = w.shape[:2]
-    taps = math.prod(frame.taps)
+def _grouped(plan, x, w, bias, y, frame, prepared):
     # (taps, input of a group, all outputs)
-    weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(taps, width, -1)
-    bias = _padded_bias(bias, 1, groups * width, groups * width, x.dtype)[0]
-    threads = threads_for(x.shape[0] * math.prod(frame.count) * weights.size)
-    work = workspace(threads, groups * width, x.dtype)
-    pointers = workspace(threads, GROUPED_STRIP * (taps + 1), np.intp)
-    grouped.correlate(x, weights, bias, y, frame.packed, GROUPED_STRIP, work, pointers, threads)
+    weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(plan.prepared)
+    channels = plan.prepared[2]
+    bias = _padded_bias(bias, 1, channels, channels, x.dtype)[0]
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    pointers = workspace(threads, plan.pointers, np.intp)
+    grouped.correlate(x, weights, bias, y, frame.packed, *plan.cut, work, pointers, threads)
 
 
-@functools.lru_cache(CACHED_SHAPES)
-def _direct_schedule(pixels, panels, width, depth, itemsize):
-    """(pixels of a strip, panels of a task, whether panels are the inner loop).
-
-    Results do not depend on these: every output is one sum in one order.
-    """
-    panels_inside = panels * width * depth * itemsize <= WEIGHTS_CACHE
-    # Long reductions: few pixels, whose input stays in cache while the weights pass by.
-    strip = 96 if depth >= 512 else 192 if depth >= 128 else 384
-    strips = max(-(-pixels // strip), min(DIRECT_TASKS, -(-pixels // 24)))
-    strip = -(-pixels // strips)
-    strip = -(-strip // direct.PIXELS) * direct.PIXELS
-    block = -(-panels * strips // DIRECT_TASKS) if strips < DIRECT_TASKS else panels
-    return strip, min(max(block, 1), panels), panels_inside
-
-
-def _winograd(x, w, bias, y, frame, tile, prepared):
-    """Whether an output is infinite or NaN, and others of its tile with it."""
-    shape = _shape(x, w)
-    channels, outputs, taps = shape.channels, shape.outputs, frame.taps[0]
-    width = direct.panel_width(x.itemsize)
-    panels = -(-outputs // width)
-    elements = _elements(frame, tile)
-    tiles = shape.images * frame.count[0] * _tiles(frame, tile)
-    threads = threads_for(sum(_winograd_cost(shape, frame, tile)))
-    block = BLOCK_TILES if channels > 16 else 2 * BLOCK_TILES
-    v, u, product = winograd.sizes(elements, block, channels, width, taps)
-    bias = _padded_bias(bias, 1, outputs, panels * width, x.dtype).reshape(-1)
-    zeros = np.zeros(channels, x.dtype)
-    key = "winograd", tile, w.shape, w.dtype
-    tile = np.array(tile, np.intp)
+def _transformed(plan, tile, width, w, frame, prepared):
+    """(panels, ...): the weights of every panel in winograd's domain."""
 
     def transform():
-        weights = np.empty((panels, u), x.dtype)
-        winograd.transform_weights(w[0], weights, tile, width, min(threads, panels))
+        weights = np.empty(plan.prepared, w.dtype)
+        winograd.transform_weights(
+            w[0], weights, *tile, *frame.step[1:], width, threads_for(weights.size)
+        )
         return weights
 
-    if channels < SHARED_CHANNELS or not _slices_are_images(frame):
-        weights = prepared.get(key, w, transform)
-        work = workspace(threads, taps * v + product, x.dtype)
-        return winograd.correlate_blocks(
-            x, weights, bias, y, frame.packed, tile, block, width, zeros, work, threads
-        )
-    most = max(SHARED_BYTES // (elements * channels * x.itemsize) // block, 1) * block
-    phase = min(most, -(-tiles // block) * block)
-    # Of a single phase, each panel's weights are used once: transformed just before, they are
-    # still in cache.
-    once = phase >= tiles and prepared is _NOT_KEPT
-    weights = np.empty((0, u), x.dtype) if once else prepared.get(key, w, transform)
-    v, _, _ = winograd.sizes(elements, phase, channels, width, taps)
-    return winograd.correlate_shared(
-        x,
-        w[0],
-        weights,
-        bias,
-        y,
-        frame.packed,
-        tile,
-        phase,
-        block,
-        width,
-        zeros,
-        np.empty(v, x.dtype),
-        workspace(threads, u + product, x.dtype),
-        threads,
+    return prepared.get((plan.prepared, *tile), w, transform)
+
+
+def _blocks(plan, x, w, bias, y, frame, prepared):
+    """Whether an output is infinite or NaN, and others of its tile with it."""
+    tile, block, width = plan.cut
+    weights = _transformed(plan, tile, width, w, frame, prepared)
+    bias = _padded_bias(bias, 1, w.shape[1], plan.prepared[0] * width, x.dtype)[0]
+    zeros = np.zeros(x.shape[4], x.dtype)
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    return winograd.correlate_blocks(
+        x, weights, bias, y, frame.packed, *tile, block, width, zeros, work, threads
     )
+
+
+def _shared(plan, x, w, bias, y, frame, prepared):
+    """Whether an output is infinite or NaN, and others of its tile with it."""
+    tile, phase, block, width, single = plan.cut
+    panels, size = plan.prepared
+    if single and prepared is _NOT_KEPT:
+        weights = np.empty((0, size), x.dtype)
+    else:
+        weights = _transformed(plan, tile, width, w, frame, prepared)
+    bias = _padded_bias(bias, 1, w.shape[1], panels * width, x.dtype)[0]
+    zeros = np.zeros(x.shape[4], x.dtype)
+    (v,) = (np.empty(size, x.dtype) for size in plan.common)
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    return winograd.correlate_shared(
+        x, w[0], weights, bias, y, frame.packed, *tile, phase, block, width, zeros, v, work, threads
+    )
+
+
+WAYS = {
+    "gemm": _gemm,
+    "tiles": _tiles,
+    "lines": _lines,
+    "dots": _dots,
+    "grouped": _grouped,
+    "blocks": _blocks,
+    "shared": _shared,
+}
 
 
 def correlate_weight(x, dy, shape, frame, algorithm):
@@ -415,125 +226,75 @@ def correlate_weight(x, dy, shape, frame, algorithm):
     algorithm : str
         Of the forward pass.
     """
-    groups, outputs, *_, channels = shape
-    sizes = Shape(x.shape[0], groups, outputs, channels, x.itemsize)
-    rows = (groups, outputs, sizes.depth(frame))
+    sizes = Shape(x.shape[0], *shape[:2], shape[5], x.itemsize)
     if not sizes.pixels(frame):
         return np.zeros(shape, x.dtype)
-    way, tile = choose_weight(sizes, frame, algorithm)
-    if way == "winograd":
-        dw = _winograd_weight(x, dy, sizes, frame, tile)
-        if dw is not None:
-            return dw.reshape(shape)
-        way = "direct"
-    if way == "gemm":
-        dw = _gemm_weight(x, dy, rows, frame)
-    elif _is_grouped(sizes):
-        dw = _grouped_weight(x, dy, rows, frame)
-    else:
-        dw = _direct_weight(x, dy, rows, frame)
+    plan = plan_weight_gradient(sizes, frame, algorithm)
+    dw = WEIGHT_WAYS[plan.way](plan, x, dy, sizes, frame)
+    if dw is None:  # an infinity or NaN has spread
+        plan = plan_direct_weight(sizes, frame)
+        dw = WEIGHT_WAYS[plan.way](plan, x, dy, sizes, frame)
     return dw.reshape(shape)
 
 
-def _winograd_weight(x, dy, shape, frame, tile):
-    """(K, taps * C), or None if a sum is infinite or NaN, and others of its kernel with it."""
-    channels = shape.channels
-    width = direct.panel_width(x.itemsize)
-    panels = -(-shape.outputs // width)
-    elements = _elements(frame, tile)
-    tiles = shape.images * frame.count[0] * _tiles(frame, tile)
-    phase = max(PHASE_BYTES // ((channels + panels * width) * x.itemsize), PHASE_TILES)
-    phase = min(phase, tiles)
-    threads = threads_for(sum(_winograd_cost(shape, frame, tile)))
-    size = elements * channels * panels * width if phase < tiles else 0
+def _gemm_weight(plan, x, dy, shape, frame):
+    (size,) = plan.common
+    parts = np.empty(size, x.dtype).reshape(-1, shape.groups, shape.outputs, shape.depth(frame))
+    threads = blas_threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    with single_threaded_blas:
+        failed = gemm.correlate_weight(x, dy, parts, frame.packed, *plan.cut, work, threads)
+    check_blas(failed)
+    return parts[0] if len(parts) == 1 else parts.sum(axis=0)
+
+
+def _panels_weight(plan, x, dy, shape, frame):
+    strip, span, width = plan.cut
+    groups, outputs, depth = shape.groups, shape.outputs, shape.depth(frame)
+    panels = -(-outputs // width)
+    (size,) = plan.common
+    parts = np.empty(size, x.dtype).reshape(-1, groups, panels, depth, width)
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    pointers = workspace(threads, plan.pointers, np.intp)
+    direct.correlate_weight(
+        x, dy, parts, outputs, frame.packed, strip, span, work, pointers, threads
+    )
+    total = parts[0] if len(parts) == 1 else parts.sum(axis=0)
+    dw = np.empty((groups * panels, width, depth), x.dtype)
+    layout.transpose(total.reshape(groups * panels, depth, width), dw, threads_for(dw.size))
+    return np.ascontiguousarray(dw.reshape(groups, panels * width, depth)[:, :outputs])
+
+
+def _grouped_weight(plan, x, dy, shape, frame):
+    groups, width, taps = shape.groups, shape.outputs, math.prod(frame.taps)
+    (size,) = plan.common
+    parts = np.empty(size, x.dtype).reshape(-1, taps, width, groups * width)
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
+    pointers = workspace(threads, plan.pointers, np.intp)
+    grouped.correlate_weight(x, dy, parts, frame.packed, *plan.cut, work, pointers, threads)
+    by_output = parts.sum(axis=0).reshape(taps, width, groups, width).transpose(2, 3, 0, 1)
+    return np.ascontiguousarray(by_output)
+
+
+def _winograd_weight(plan, x, dy, shape, frame):
+    """None if a sum is infinite or NaN, and others of its kernel with it."""
+    tile, phase, width, step = plan.cut
     dw = np.empty((shape.outputs, shape.depth(frame)), x.dtype)
-    # Rows an even number of cache lines apart would share cache sets.
-    step = channels + (64 // x.itemsize if channels * x.itemsize % 128 == 0 else 0)
-    v, _, _ = winograd.sizes(elements, phase, step, width, 1)
-    m, _, _ = winograd.sizes(elements, phase, panels * width, width, 1)
+    zeros = np.zeros(shape.channels, x.dtype)
+    v, m, sums = (np.empty(size, x.dtype) for size in plan.common)
+    threads = threads_for(plan.operations)
+    work = workspace(threads, plan.work, x.dtype)
     wild = winograd.correlate_weight(
-        x,
-        dy,
-        dw,
-        frame.packed,
-        np.array(tile, np.intp),
-        phase,
-        width,
-        step,
-        np.zeros(channels, x.dtype),
-        np.empty(v, x.dtype),
-        np.empty(m, x.dtype),
-        np.empty(size, x.dtype),
-        workspace(threads, elements * winograd.ROWS * width, x.dtype),
-        threads,
+        x, dy, dw, frame.packed, *tile, phase, width, step, zeros, v, m, sums, work, threads
     )
     return None if wild else dw
 
 
-def _gemm_weight(x, dy, shape, frame):
-    groups, outputs, depth = shape
-    pixels = x.shape[0] * math.prod(frame.count)
-    rows = frame.taps[0] * frame.taps[1]
-    strip, span, band, parts = _weight_schedule(pixels, rows, shape, x.itemsize)
-    threads = blas_threads_for(pixels * outputs * depth * groups)
-    dw = np.empty((parts, *shape), x.dtype)
-    work = workspace(threads, strip * band * depth // rows, x.dtype)
-    with single_threaded_blas:
-        failed = gemm.correlate_weight(x, dy, dw, frame.packed, strip, span, band, work, threads)
-    check_blas(failed)
-    return dw[0] if parts == 1 else dw.sum(axis=0)
-
-
-@functools.lru_cache(CACHED_SHAPES)
-def _weight_schedule(pixels, rows, shape, itemsize):
-    """(strip, span, band, parts): how the gradient by weight is cut."""
-    depth = shape[2]
-    size = math.prod(shape) * itemsize
-    parts = max(1, min(PARTS, PARTS_BYTES // size, pixels // STRIP_ROWS[0]))
-    # Where many partial sums would be large, the kernel's rows are cut instead.
-    band = rows if parts >= FEW_STRIPS else max(1, rows * parts // FEW_STRIPS)
-    span = -(-pixels // parts)
-    parts = -(-pixels // span)
-    low, high = STRIP_ROWS
-    strip = min(max(STRIP_BYTES // (depth // rows * band * itemsize), low), high, span)
-    return strip, span, band, parts
-
-
-def _grouped_weight(x, dy, shape, frame):
-    groups, width, _ = shape
-    channels, taps = groups * width, math.prod(frame.taps)
-    pixels = x.shape[0] * math.prod(frame.count)
-    span = max(-(-pixels // PARTS), GROUPED_STRIP)
-    parts = np.empty((-(-pixels // span), taps, width, channels), x.dtype)
-    threads = threads_for(pixels * channels * taps * width)
-    work = workspace(threads, channels, x.dtype)
-    pointers = workspace(threads, GROUPED_STRIP * (taps + 1), np.intp)
-    grouped.correlate_weight(
-        x, dy, parts, frame.packed, GROUPED_STRIP, span, work, pointers, threads
-    )
-    by_output = parts.sum(axis=0).reshape(taps, width, groups, width).transpose(2, 3, 0, 1)
-    return np.ascontiguousarray(by_output).reshape(shape)
-
-
-def _direct_weight(x, dy, shape, frame):
-    groups, outputs, depth = shape
-    pixels = x.shape[0] * math.prod(frame.count)
-    width = direct.panel_width(x.itemsize)
-    panels = -(-outputs // width)
-    size = groups * depth * panels * width * x.itemsize
-    parts = max(min(PARTS, PARTS_BYTES // size, pixels // WEIGHT_STRIP), min(2, pixels))
-    span = -(-pixels // parts)
-    parts = -(-pixels // span)
-    sums = np.empty((parts, groups, panels, depth, width), x.dtype)
-    strip = min(WEIGHT_STRIP, span)
-    threads = threads_for(pixels * outputs * depth * groups)
-    size = direct.weight_sizes(frame.packed, depth // math.prod(frame.taps), panels * width, strip)
-    work = workspace(threads, size, x.dtype)
-    pointers = workspace(threads, strip * math.prod(frame.taps), np.intp)
-    direct.correlate_weight(
-        x, dy, sums, outputs, frame.packed, strip, span, work, pointers, threads
-    )
-    total = sums[0] if parts == 1 else sums.sum(axis=0)
-    dw = np.empty((groups * panels, width, depth), x.dtype)
-    layout.transpose(total.reshape(groups * panels, depth, width), dw, threads_for(dw.size))
-    return np.ascontiguousarray(dw.reshape(groups, panels * width, depth)[:, :outputs])
+WEIGHT_WAYS = {
+    "gemm": _gemm_weight,
+    "panels": _panels_weight,
+    "grouped": _grouped_weight,
+    "winograd": _winograd_weight,
+}

@@ -102,7 +102,8 @@ class Frame:
     size: tuple
     taps: tuple
     first: tuple  # offset of the first tap
-    spacing: tuple  # per axis, places between taps; 0 if uneven, or if pixels are not all visited
+    step: tuple  # input places between pixels
+    spacing: tuple  # places between taps; 0 if uneven, along the first axis also if pixels are not
     packed: np.ndarray
 
 
@@ -112,12 +113,11 @@ def make_frame(size, count, step, start, stride, extent, offsets):
     values = [*size, *count, *step, *start, *stride, *extent, *taps, *itertools.chain(*offsets)]
     packed = np.array(values, dtype=np.intp)
     packed.flags.writeable = False  # shared by all callers of the cache
-    spacing = tuple(
-        _spacing(o) if axis_step == axis_stride == 1 else 0
-        for o, axis_step, axis_stride in zip(offsets, step, stride, strict=True)
-    )
+    spacing = list(map(_spacing, offsets))
+    if not step[0] == stride[0] == 1:
+        spacing[0] = 0
     first = tuple(o[0] for o in offsets)
-    return Frame(tuple(count), tuple(size), taps, first, spacing, packed)
+    return Frame(tuple(count), tuple(size), taps, first, tuple(step), tuple(spacing), packed)
 
 
 def _spacing(offsets):

@@ -25,13 +25,20 @@ vectors = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no v
 def taken(monkeypatch):
     """The ways that are taken, in order."""
     ways = []
-    choose = _correlate.choose
 
-    def noted(*arguments):
-        ways.append(choose(*arguments)[0])
-        return choose(*arguments)
+    def noted(name, way):
+        name = {"gemm": "gemm", "blocks": "winograd", "shared": "winograd"}.get(name, name)
+        name = name if name in ALGORITHMS else "direct"
 
-    monkeypatch.setattr(_correlate, "choose", noted)
+        def call(*arguments):
+            ways.append(name)
+            return way(*arguments)
+
+        return call
+
+    for table in (_correlate.WAYS, _correlate.WEIGHT_WAYS):
+        for name, way in table.items():
+            monkeypatch.setitem(table, name, noted(name, way))
     return ways
 
 
@@ -59,7 +66,7 @@ def test_environment():
 import numpy as np
 import fastconv
 from fastconv import _correlate
-_correlate._direct = _correlate._winograd = None
+_correlate.WAYS["blocks"] = _correlate.WAYS["tiles"] = None
 fastconv.functional.conv2d(np.ones((2, 16, 9, 8)), np.ones((16, 16, 3, 3)))
 """
     assert run(code, FASTCONV_ALGORITHM="gemm").returncode == 0

@@ -12,7 +12,7 @@ from strategies import seeds
 
 import fastconv
 import fastconv.functional as F
-from fastconv import _correlate
+from fastconv import _correlate, _plan
 from fastconv.kernels import direct
 
 pytestmark = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has n
 PROMISED = {np.float32: (2e-5, 5e-5), np.float64: (1e-13, 2e-13)}
 
 CASES = {
-    # x, w, padding, dilation
+    # x, w, padding, dilation, and stride where there is one
     "whole tiles": ((2, 16, 8, 12), (16, 16, 3, 3), 1, 1),
     "cut tiles": ((1, 24, 9, 7), (20, 24, 3, 3), 1, 1),
     "no padding": ((2, 16, 11, 6), (35, 16, 3, 3), 0, 1),
@@ -43,9 +43,22 @@ CASES = {
     "a signal shorter than its dilation": ((2, 16, 5), (16, 16, 3), 8, 8),
     "rows of an image": ((2, 16, 5, 10), (16, 16, 1, 3), (0, 1), 1),
     "2x2 images": ((5, 16, 2, 2), (16, 16, 3, 3), 1, 1),
+    "2x2 kernels": ((2, 16, 9, 13), (20, 16, 2, 2), 1, 1),
+    "2x2 kernels, dilated": ((2, 16, 9, 13), (20, 16, 2, 2), 2, (2, 3)),
+    "2x1 kernels": ((2, 8, 9, 13), (16, 8, 2, 1), (1, 0), 1),
+    "1x2 kernels": ((2, 8, 9, 13), (16, 8, 1, 2), (0, 1), 1),
+    "stride 2": ((2, 16, 16, 24), (20, 16, 3, 3), 1, 1, 2),
+    "stride 2, cut tiles": ((2, 24, 13, 10), (16, 24, 3, 3), 1, 1, 2),
+    "stride 2, unpadded": ((1, 16, 9, 18), (16, 16, 3, 3), 0, 1, 2),
+    "stride 2, one output": ((3, 16, 2, 1), (16, 16, 3, 3), 1, 1, 2),
+    "stride 2, many channels": ((2, 136, 14, 11), (40, 136, 3, 3), 1, 1, 2),
+    "stride 2, slices of a volume": ((2, 16, 3, 7, 9), (16, 16, 1, 3, 3), (0, 1, 1), 1, (1, 2, 2)),
+    "stride 2, a volume": ((1, 8, 5, 9, 6), (16, 8, 3, 3, 3), 1, 1, (1, 2, 2)),
 }
 every_case = pytest.mark.parametrize(
-    ("x_shape", "w_shape", "padding", "dilation"), CASES.values(), ids=CASES
+    ("x_shape", "w_shape", "padding", "dilation", "stride"),
+    [(*case, 1)[:5] for case in CASES.values()],
+    ids=CASES,
 )
 
 
@@ -61,22 +74,26 @@ def winograd(monkeypatch):
 
         return call
 
-    for name in ("_winograd", "_winograd_weight"):
-        monkeypatch.setattr(_correlate, name, counted(getattr(_correlate, name)))
+    for ways, names in (
+        (_correlate.WAYS, ("blocks", "shared")),
+        (_correlate.WEIGHT_WAYS, ("winograd",)),
+    ):
+        for name in names:
+            monkeypatch.setitem(ways, name, counted(ways[name]))
     with fastconv.algorithm("winograd"):
         yield
     assert used
 
 
-def convolve(x, w, bias=None, padding=0, dilation=1):
+def convolve(x, w, bias=None, stride=1, padding=0, dilation=1):
     conv = (F.conv1d, F.conv2d, F.conv3d)[w.ndim - 3]
-    return conv(x, w, bias, padding=padding, dilation=dilation)
+    return conv(x, w, bias, stride, padding, dilation)
 
 
-def assert_within_promise(x_shape, w_shape, padding, dilation, dtype, rng):
+def assert_within_promise(x_shape, w_shape, padding, dilation, stride, dtype, rng):
     x, bias = (rng.normal(size=s).astype(dtype) for s in (x_shape, w_shape[:1]))
     w = (rng.normal(size=w_shape) / np.sqrt(np.prod(w_shape[1:]))).astype(dtype)
-    options = {"padding": padding, "dilation": dilation}
+    options = {"padding": padding, "dilation": dilation, "stride": stride}
     expected = naive.conv(x, w, bias, **options)
     grad = rng.normal(size=expected.shape).astype(dtype)
     out, (dx, dw, _) = forward_backward(partial(convolve, **options), x, w, bias, grad=grad)
@@ -92,19 +109,19 @@ def assert_within_promise(x_shape, w_shape, padding, dilation, dtype, rng):
 
 @every_case
 @pytest.mark.parametrize("dtype", PROMISED)
-def test_definition(x_shape, w_shape, padding, dilation, dtype, rng):
-    assert_within_promise(x_shape, w_shape, padding, dilation, dtype, rng)
+def test_definition(x_shape, w_shape, padding, dilation, stride, dtype, rng):
+    assert_within_promise(x_shape, w_shape, padding, dilation, stride, dtype, rng)
 
 
 @every_case
-def test_definition_in_many_phases(x_shape, w_shape, padding, dilation, rng, monkeypatch):
+def test_definition_in_many_phases(x_shape, w_shape, padding, dilation, stride, rng, monkeypatch):
     """The schedules that share tiles, with transforms that hold a few of them only."""
-    monkeypatch.setattr(_correlate, "SHARED_CHANNELS", 1)
-    monkeypatch.setattr(_correlate, "SHARED_BYTES", 1)
-    monkeypatch.setattr(_correlate, "BLOCK_TILES", 6)
-    monkeypatch.setattr(_correlate, "PHASE_BYTES", 1)
-    monkeypatch.setattr(_correlate, "PHASE_TILES", 5)
-    assert_within_promise(x_shape, w_shape, padding, dilation, np.float32, rng)
+    few = {"SHARED_CHANNELS": 1, "SHARED_BYTES": 1, "BLOCK": 1, "PHASE_BYTES": 1, "PHASE_TILES": 5}
+    for name, value in few.items():
+        monkeypatch.setattr(_plan, name, value)
+    for name in ("plan_correlation", "plan_weight_gradient"):  # without what they remember
+        monkeypatch.setattr(_correlate, name, getattr(_plan, name).__wrapped__)
+    assert_within_promise(x_shape, w_shape, padding, dilation, stride, np.float32, rng)
 
 
 @given(
@@ -113,11 +130,12 @@ def test_definition_in_many_phases(x_shape, w_shape, padding, dilation, rng, mon
     outputs=st.integers(1, 40),
     size=st.tuples(st.integers(1, 15), st.integers(1, 15)),
     padding=st.tuples(*[st.tuples(st.integers(1, 3), st.integers(1, 3))] * 2),
+    stride=st.integers(1, 2),
     seed=seeds(),
 )
-def test_any_size(batch, channels, outputs, size, padding, seed):
+def test_any_size(batch, channels, outputs, size, padding, stride, seed):
     shapes = (batch, 8 * channels, *size), (outputs, 8 * channels, 3, 3)
-    assert_within_promise(*shapes, padding, 1, np.float32, np.random.default_rng(seed))
+    assert_within_promise(*shapes, padding, 1, stride, np.float32, np.random.default_rng(seed))
 
 
 def test_threads_change_no_bit(rng):

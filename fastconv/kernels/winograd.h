@@ -1,10 +1,14 @@
 /* Winograd's minimal filtering: transforms of tiles, vectorised across channels.
  *
  * F(m, r) gives m outputs of r taps from n = m + r - 1 products, one for each interpolation point:
- * 0, 1, -1 and infinity for n = 4, also 2 and -2 for n = 6 (A. Lavin, S. Gray, "Fast Algorithms
- * for Convolutional Neural Networks", CVPR 2016, section 4; the matrices as in appendix A, where
- * the last point's signs are both turned). y = A^T [(G g) * (B^T d)]: B depends on the points
- * alone, A and G are powers of the points, and n = 1 is no transform at all.
+ * 0, 1 and infinity for n = 3, also -1 for n = 4, 2 for n = 5, and -2 for n = 6 (A. Lavin, S. Gray,
+ * "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4; the matrices as in
+ * appendix A, where the last point's signs are both turned). y = A^T [(G g) * (B^T d)]: B depends
+ * on the points alone, A and G are powers of the points, and r = 1 is no transform at all.
+ *
+ * With step 2, the inputs at even places meet the taps at even places, the odd ones the odd: for
+ * three taps the sum of F(m, 2) and F(m, 1), whose m products all have one weight. So an axis has
+ * N products of U distinct weights, of which the last counts for all products from there on.
  */
 #ifndef FASTCONV_WINOGRAD_H
 #define FASTCONV_WINOGRAD_H
@@ -12,7 +16,9 @@
 #include "direct.h"
 
 typedef struct {
-    int itemsize, tile_h, tile_w, side_h, side_w; /* outputs of a tile, inputs that it sees */
+    int itemsize;
+    int tile_h, tile_w, taps_h, taps_w, step_h, step_w;
+    int side_h, side_w, distinct_h, distinct_w; /* products, as many as inputs; weights of them */
     void (*input)(const void *const *, ptrdiff_t, void *, ptrdiff_t);
     int (*output)(const void *, ptrdiff_t, const void *, void *const *, int);
     void (*weights)(const void *, const ptrdiff_t *, ptrdiff_t, int, void *, ptrdiff_t);
@@ -26,7 +32,21 @@ typedef struct {
 #define MOST_ROWS 16
 
 /* B^T */
-#define TRANSFORM_INPUT(n, d, o)                                                                \
+#define TRANSFORM_INPUT(m, r, s, d, o)                                                          \
+    do {                                                                                        \
+        if ((s) == 2) {                                                                         \
+            V at_even[(m) + 1];                                                                 \
+            for (int p = 0; p <= (m); p++) at_even[p] = d[2 * p];                               \
+            POINTS_INPUT((m) + 1, at_even, o);                                                  \
+            for (int p = 0; p < (m); p++) o[(m) + 1 + p] = d[2 * p + 1];                        \
+        } else if ((r) == 1) {                                                                  \
+            for (int p = 0; p < (m); p++) o[p] = d[p];                                          \
+        } else {                                                                                \
+            POINTS_INPUT((m) + (r) - 1, d, o);                                                  \
+        }                                                                                       \
+    } while (0)
+
+#define POINTS_INPUT(n, d, o)                                                                   \
     do {                                                                                        \
         if ((n) == 6) {                                                                         \
             V even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];                                    \
@@ -37,65 +57,114 @@ typedef struct {
             o[3] = even2 + odd2;                                                                \
             o[4] = even2 - odd2;                                                                \
             o[5] = 4 * d[1] - 5 * d[3] + d[5];                                                  \
+        } else if ((n) == 5) {                                                                  \
+            V odd = d[3] - d[1];                                                                \
+            o[0] = 2 * (d[0] - d[2]) + odd;                                                     \
+            o[1] = d[3] - 2 * d[1] - d[2];                                                      \
+            o[2] = d[3] + 2 * d[1] - 3 * d[2];                                                  \
+            o[3] = odd;                                                                         \
+            o[4] = d[4] - d[2] - 2 * odd;                                                       \
         } else if ((n) == 4) {                                                                  \
             o[0] = d[0] - d[2];                                                                 \
             o[1] = d[2] + d[1];                                                                 \
             o[2] = d[2] - d[1];                                                                 \
             o[3] = d[3] - d[1];                                                                 \
         } else {                                                                                \
-            o[0] = d[0];                                                                        \
+            o[0] = d[0] - d[1];                                                                 \
+            o[1] = d[1];                                                                        \
+            o[2] = d[2] - d[1];                                                                 \
         }                                                                                       \
     } while (0)
 
 /* A^T: the powers 0 to m - 1 of the points */
-#define TRANSFORM_OUTPUT(m, r, s, o)                                                            \
+#define TRANSFORM_OUTPUT(m, r, s, v, o)                                                         \
     do {                                                                                        \
-        if ((m) == 4) {                                                                         \
-            V sum = s[1] + s[2], difference = s[1] - s[2];                                      \
-            V sum2 = s[3] + s[4], difference2 = s[3] - s[4];                                    \
-            o[0] = s[0] + sum + sum2;                                                           \
+        if ((s) == 2) {                                                                         \
+            POINTS_OUTPUT(m, 2, v, o);                                                          \
+            for (int p = 0; p < (m); p++) o[p] += v[(m) + 1 + p];                               \
+        } else if ((r) == 1) {                                                                  \
+            for (int p = 0; p < (m); p++) o[p] = v[p];                                          \
+        } else {                                                                                \
+            POINTS_OUTPUT(m, r, v, o);                                                          \
+        }                                                                                       \
+    } while (0)
+
+#define POINTS_OUTPUT(m, r, v, o)                                                               \
+    do {                                                                                        \
+        if ((m) == 4 && (r) == 3) {                                                             \
+            V sum = v[1] + v[2], difference = v[1] - v[2];                                      \
+            V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
+            o[0] = v[0] + sum + sum2;                                                           \
             o[1] = difference + 2 * difference2;                                                \
             o[2] = sum + 4 * sum2;                                                              \
-            o[3] = difference + 8 * difference2 + s[5];                                         \
-        } else if ((m) == 2 && (r) == 5) {                                                      \
-            o[0] = s[0] + (s[1] + s[2]) + (s[3] + s[4]);                                        \
-            o[1] = (s[1] - s[2]) + 2 * (s[3] - s[4]) + s[5];                                    \
-        } else if ((m) == 2) {                                                                  \
-            o[0] = s[0] + s[1] + s[2];                                                          \
-            o[1] = s[1] - s[2] + s[3];                                                          \
+            o[3] = difference + 8 * difference2 + v[5];                                         \
+        } else if ((m) == 4) {                                                                  \
+            V sum = v[1] + v[2], difference = v[1] - v[2];                                      \
+            o[0] = v[0] + sum + v[3];                                                           \
+            o[1] = difference + 2 * v[3];                                                       \
+            o[2] = sum + 4 * v[3];                                                              \
+            o[3] = difference + 8 * v[3] + v[4];                                                \
+        } else if ((r) == 5) {                                                                  \
+            o[0] = v[0] + (v[1] + v[2]) + (v[3] + v[4]);                                        \
+            o[1] = (v[1] - v[2]) + 2 * (v[3] - v[4]) + v[5];                                    \
+        } else if ((r) == 3) {                                                                  \
+            o[0] = v[0] + v[1] + v[2];                                                          \
+            o[1] = v[1] - v[2] + v[3];                                                          \
         } else {                                                                                \
-            o[0] = s[0];                                                                        \
+            o[0] = v[0] + v[1];                                                                 \
+            o[1] = v[1] + v[2];                                                                 \
         }                                                                                       \
     } while (0)
 
 /* A */
-#define ADJOINT_OUTPUT(m, r, y, o)                                                              \
+#define ADJOINT_OUTPUT(m, r, s, y, o)                                                           \
     do {                                                                                        \
+        if ((s) == 2) {                                                                         \
+            POINTS_OUTPUT_ADJOINT(m, 2, y, o);                                                  \
+            for (int p = 0; p < (m); p++) o[(m) + 1 + p] = y[p];                                \
+        } else if ((r) == 1) {                                                                  \
+            for (int p = 0; p < (m); p++) o[p] = y[p];                                          \
+        } else {                                                                                \
+            POINTS_OUTPUT_ADJOINT(m, r, y, o);                                                  \
+        }                                                                                       \
+    } while (0)
+
+#define POINTS_OUTPUT_ADJOINT(m, r, y, o)                                                       \
+    do {                                                                                        \
+        o[0] = y[0];                                                                            \
         if ((m) == 4) {                                                                         \
             V even = y[0] + y[2], odd = y[1] + y[3];                                            \
             V even2 = y[0] + 4 * y[2], odd2 = 2 * y[1] + 8 * y[3];                              \
-            o[0] = y[0];                                                                        \
             o[1] = even + odd;                                                                  \
             o[2] = even - odd;                                                                  \
             o[3] = even2 + odd2;                                                                \
-            o[4] = even2 - odd2;                                                                \
-            o[5] = y[3];                                                                        \
-        } else if ((m) == 2) {                                                                  \
-            o[0] = y[0];                                                                        \
+            if ((r) == 3) o[4] = even2 - odd2;                                                  \
+        } else {                                                                                \
             o[1] = y[0] + y[1];                                                                 \
-            o[2] = y[0] - y[1];                                                                 \
+            if ((r) > 2) o[2] = y[0] - y[1];                                                    \
             if ((r) == 5) {                                                                     \
                 o[3] = y[0] + 2 * y[1];                                                         \
                 o[4] = y[0] - 2 * y[1];                                                         \
             }                                                                                   \
-            o[(r) == 5 ? 5 : 3] = y[1];                                                         \
-        } else {                                                                                \
-            o[0] = y[0];                                                                        \
         }                                                                                       \
+        o[(m) + (r) - 2] = y[(m) - 1];                                                          \
     } while (0)
 
 /* G: the powers 0 to r - 1 of a point, over its distances from the other points */
-#define TRANSFORM_WEIGHTS(m, r, g, o)                                                           \
+#define TRANSFORM_WEIGHTS(m, r, s, g, o)                                                        \
+    do {                                                                                        \
+        if ((s) == 2) {                                                                         \
+            V at_even[2] = {g[0], g[2]};                                                        \
+            POINTS_WEIGHTS(m, 2, at_even, o);                                                   \
+            o[(m) + 1] = g[1];                                                                  \
+        } else if ((r) == 1) {                                                                  \
+            o[0] = g[0];                                                                        \
+        } else {                                                                                \
+            POINTS_WEIGHTS(m, r, g, o);                                                         \
+        }                                                                                       \
+    } while (0)
+
+#define POINTS_WEIGHTS(m, r, g, o)                                                              \
     do {                                                                                        \
         const T sixth = (T)(1.0 / 6), twelfth = (T)(1.0 / 12), part = (T)(1.0 / 24);            \
         if ((r) == 5) {                                                                         \
@@ -123,107 +192,299 @@ typedef struct {
             o[1] = even + odd;                                                                  \
             o[2] = even - odd;                                                                  \
             o[3] = g[2];                                                                        \
+        } else if ((m) == 4) {                                                                  \
+            o[0] = (T)0.5 * g[0];                                                               \
+            o[1] = (T)-0.5 * (g[0] + g[1]);                                                     \
+            o[2] = sixth * (g[1] - g[0]);                                                       \
+            o[3] = sixth * (g[0] + 2 * g[1]);                                                   \
+            o[4] = g[1];                                                                        \
         } else {                                                                                \
             o[0] = g[0];                                                                        \
+            o[1] = g[0] + g[1];                                                                 \
+            o[2] = g[1];                                                                        \
         }                                                                                       \
     } while (0)
 
 /* G^T */
-#define ADJOINT_WEIGHTS(m, r, s, o)                                                             \
+#define ADJOINT_WEIGHTS(m, r, s, v, o)                                                          \
+    do {                                                                                        \
+        if ((s) == 2) {                                                                         \
+            V at_even[2];                                                                       \
+            POINTS_WEIGHTS_ADJOINT(m, 2, v, at_even);                                           \
+            o[0] = at_even[0];                                                                  \
+            o[1] = v[(m) + 1];                                                                  \
+            o[2] = at_even[1];                                                                  \
+        } else if ((r) == 1) {                                                                  \
+            o[0] = v[0];                                                                        \
+        } else {                                                                                \
+            POINTS_WEIGHTS_ADJOINT(m, r, v, o);                                                 \
+        }                                                                                       \
+    } while (0)
+
+#define POINTS_WEIGHTS_ADJOINT(m, r, v, o)                                                      \
     do {                                                                                        \
         const T sixth = (T)(1.0 / 6), twelfth = (T)(1.0 / 12), part = (T)(1.0 / 24);            \
         if ((m) + (r) == 7) {                                                                   \
-            V sum = sixth * (s[1] + s[2]), difference = sixth * (s[2] - s[1]);                  \
-            V sum2 = s[3] + s[4], difference2 = s[3] - s[4];                                    \
-            o[0] = (T)0.25 * s[0] - sum + part * sum2;                                          \
+            V sum = sixth * (v[1] + v[2]), difference = sixth * (v[2] - v[1]);                  \
+            V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
+            o[0] = (T)0.25 * v[0] - sum + part * sum2;                                          \
             o[1] = difference + twelfth * difference2;                                          \
             o[2] = sixth * sum2 - sum;                                                          \
             if ((r) == 5) {                                                                     \
                 o[3] = difference + 2 * sixth * difference2;                                    \
                 o[4] = 4 * sixth * sum2 - sum;                                                  \
             }                                                                                   \
-            o[(r) - 1] += s[5];                                                                 \
+            o[(r) - 1] += v[5];                                                                 \
         } else if ((r) == 3) {                                                                  \
-            V sum = (T)0.5 * (s[1] + s[2]);                                                     \
-            o[0] = s[0] + sum;                                                                  \
-            o[1] = (T)0.5 * (s[1] - s[2]);                                                      \
-            o[2] = sum + s[3];                                                                  \
+            V sum = (T)0.5 * (v[1] + v[2]);                                                     \
+            o[0] = v[0] + sum;                                                                  \
+            o[1] = (T)0.5 * (v[1] - v[2]);                                                      \
+            o[2] = sum + v[3];                                                                  \
+        } else if ((m) == 4) {                                                                  \
+            o[0] = (T)0.5 * (v[0] - v[1]) + sixth * (v[3] - v[2]);                              \
+            o[1] = sixth * (v[2] + 2 * v[3]) - (T)0.5 * v[1] + v[4];                            \
         } else {                                                                                \
-            o[0] = s[0];                                                                        \
+            o[0] = v[0] + v[1];                                                                 \
+            o[1] = v[1] + v[2];                                                                 \
         }                                                                                       \
     } while (0)
 
+/* One axis of a scheme: outputs of a tile, taps, step; then its products and distinct weights. */
+#define SIDE(m, r, s) ((s) * ((m) - 1) + (r))
+#define DISTINCT(m, r, s) ((s) == 2 ? (m) + 2 : (r) == 1 ? 1 : (m) + (r) - 1)
+
 #define T float
-#define NAME(x) x##_float_4x4_3x3
+#define NAME(x) x##_float_4x4_3x3_1x1
 #define M_H 4
 #define R_H 3
+#define S_H 1
 #define M_W 4
 #define R_W 3
+#define S_W 1
 #include "winograd_template.h"
-#define NAME(x) x##_float_2x2_3x3
+#define NAME(x) x##_float_2x2_3x3_1x1
 #define M_H 2
 #define R_H 3
+#define S_H 1
 #define M_W 2
 #define R_W 3
+#define S_W 1
 #include "winograd_template.h"
-#define NAME(x) x##_float_2x2_5x5
+#define NAME(x) x##_float_2x2_5x5_1x1
 #define M_H 2
 #define R_H 5
+#define S_H 1
 #define M_W 2
 #define R_W 5
+#define S_W 1
 #include "winograd_template.h"
-#define NAME(x) x##_float_1x4_1x3
+#define NAME(x) x##_float_1x4_1x3_1x1
 #define M_H 1
 #define R_H 1
+#define S_H 1
 #define M_W 4
 #define R_W 3
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_4x4_3x3_2x2
+#define M_H 4
+#define R_H 3
+#define S_H 2
+#define M_W 4
+#define R_W 3
+#define S_W 2
+#include "winograd_template.h"
+#define NAME(x) x##_float_2x2_3x3_2x2
+#define M_H 2
+#define R_H 3
+#define S_H 2
+#define M_W 2
+#define R_W 3
+#define S_W 2
+#include "winograd_template.h"
+#define NAME(x) x##_float_4x4_2x2_1x1
+#define M_H 4
+#define R_H 2
+#define S_H 1
+#define M_W 4
+#define R_W 2
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_4x4_1x2_1x1
+#define M_H 4
+#define R_H 1
+#define S_H 1
+#define M_W 4
+#define R_W 2
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_4x4_2x1_1x1
+#define M_H 4
+#define R_H 2
+#define S_H 1
+#define M_W 4
+#define R_W 1
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_2x2_2x2_1x1
+#define M_H 2
+#define R_H 2
+#define S_H 1
+#define M_W 2
+#define R_W 2
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_2x2_1x2_1x1
+#define M_H 2
+#define R_H 1
+#define S_H 1
+#define M_W 2
+#define R_W 2
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_2x2_2x1_1x1
+#define M_H 2
+#define R_H 2
+#define S_H 1
+#define M_W 2
+#define R_W 1
+#define S_W 1
 #include "winograd_template.h"
 #undef T
 
 #define T double
-#define NAME(x) x##_double_4x4_3x3
+#define NAME(x) x##_double_4x4_3x3_1x1
 #define M_H 4
 #define R_H 3
+#define S_H 1
 #define M_W 4
 #define R_W 3
+#define S_W 1
 #include "winograd_template.h"
-#define NAME(x) x##_double_2x2_3x3
+#define NAME(x) x##_double_2x2_3x3_1x1
 #define M_H 2
 #define R_H 3
+#define S_H 1
 #define M_W 2
 #define R_W 3
+#define S_W 1
 #include "winograd_template.h"
-#define NAME(x) x##_double_2x2_5x5
+#define NAME(x) x##_double_2x2_5x5_1x1
 #define M_H 2
 #define R_H 5
+#define S_H 1
 #define M_W 2
 #define R_W 5
+#define S_W 1
 #include "winograd_template.h"
-#define NAME(x) x##_double_1x4_1x3
+#define NAME(x) x##_double_1x4_1x3_1x1
 #define M_H 1
 #define R_H 1
+#define S_H 1
 #define M_W 4
 #define R_W 3
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_double_4x4_3x3_2x2
+#define M_H 4
+#define R_H 3
+#define S_H 2
+#define M_W 4
+#define R_W 3
+#define S_W 2
+#include "winograd_template.h"
+#define NAME(x) x##_double_2x2_3x3_2x2
+#define M_H 2
+#define R_H 3
+#define S_H 2
+#define M_W 2
+#define R_W 3
+#define S_W 2
+#include "winograd_template.h"
+#define NAME(x) x##_double_4x4_2x2_1x1
+#define M_H 4
+#define R_H 2
+#define S_H 1
+#define M_W 4
+#define R_W 2
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_double_4x4_1x2_1x1
+#define M_H 4
+#define R_H 1
+#define S_H 1
+#define M_W 4
+#define R_W 2
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_double_4x4_2x1_1x1
+#define M_H 4
+#define R_H 2
+#define S_H 1
+#define M_W 4
+#define R_W 1
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_double_2x2_2x2_1x1
+#define M_H 2
+#define R_H 2
+#define S_H 1
+#define M_W 2
+#define R_W 2
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_double_2x2_1x2_1x1
+#define M_H 2
+#define R_H 1
+#define S_H 1
+#define M_W 2
+#define R_W 2
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_double_2x2_2x1_1x1
+#define M_H 2
+#define R_H 2
+#define S_H 1
+#define M_W 2
+#define R_W 1
+#define S_W 1
 #include "winograd_template.h"
 #undef T
 
 static const winograd_transforms *winograd_find(
-    int itemsize, int tile_h, int taps_h, int tile_w, int taps_w)
+    int itemsize, int tile_h, int taps_h, int step_h, int tile_w, int taps_w, int step_w)
 {
     static const winograd_transforms *const all[] = {
-        &transforms_float_4x4_3x3,
-        &transforms_float_2x2_3x3,
-        &transforms_float_2x2_5x5,
-        &transforms_float_1x4_1x3,
-        &transforms_double_4x4_3x3,
-        &transforms_double_2x2_3x3,
-        &transforms_double_2x2_5x5,
-        &transforms_double_1x4_1x3,
+        &transforms_float_4x4_3x3_1x1,
+        &transforms_float_2x2_3x3_1x1,
+        &transforms_float_2x2_5x5_1x1,
+        &transforms_float_1x4_1x3_1x1,
+        &transforms_float_4x4_3x3_2x2,
+        &transforms_float_2x2_3x3_2x2,
+        &transforms_float_4x4_2x2_1x1,
+        &transforms_float_4x4_1x2_1x1,
+        &transforms_float_4x4_2x1_1x1,
+        &transforms_float_2x2_2x2_1x1,
+        &transforms_float_2x2_1x2_1x1,
+        &transforms_float_2x2_2x1_1x1,
+        &transforms_double_4x4_3x3_1x1,
+        &transforms_double_2x2_3x3_1x1,
+        &transforms_double_2x2_5x5_1x1,
+        &transforms_double_1x4_1x3_1x1,
+        &transforms_double_4x4_3x3_2x2,
+        &transforms_double_2x2_3x3_2x2,
+        &transforms_double_4x4_2x2_1x1,
+        &transforms_double_4x4_1x2_1x1,
+        &transforms_double_4x4_2x1_1x1,
+        &transforms_double_2x2_2x2_1x1,
+        &transforms_double_2x2_1x2_1x1,
+        &transforms_double_2x2_2x1_1x1,
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         const winograd_transforms *t = all[i];
-        if (t->itemsize == itemsize && t->tile_h == tile_h && t->side_h == tile_h + taps_h - 1
-            && t->tile_w == tile_w && t->side_w == tile_w + taps_w - 1) return t;
+        if (t->itemsize == itemsize && t->tile_h == tile_h && t->taps_h == taps_h
+            && t->step_h == step_h && t->tile_w == tile_w && t->taps_w == taps_w
+            && t->step_w == step_w) return t;
     }
     return NULL;
 }
@@ -231,9 +492,10 @@ static const winograd_transforms *winograd_find(
 #else
 
 static const winograd_transforms *winograd_find(
-    int itemsize, int tile_h, int taps_h, int tile_w, int taps_w)
+    int itemsize, int tile_h, int taps_h, int step_h, int tile_w, int taps_w, int step_w)
 {
-    (void)itemsize; (void)tile_h; (void)taps_h; (void)tile_w; (void)taps_w;
+    (void)itemsize; (void)tile_h; (void)taps_h; (void)step_h;
+    (void)tile_w; (void)taps_w; (void)step_w;
     return NULL;
 }
 

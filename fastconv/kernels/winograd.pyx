@@ -4,9 +4,10 @@ Notes
 -----
 A tile of outputs is A^T [sum over c of (G g_c G^T) * (B^T d_c B)] A, from the inputs d that it
 sees: for F(4x4, 3x3) 36 products over the channels, where the definition has 144, each a matrix
-product over many tiles, computed with the register tiles of ``direct.h``. Taps along the first
-axis, and dilation, are left as they are: those add to the sum, this spreads the tile. An output
-depends on its own tile alone, so results depend neither on the number of threads nor on the batch.
+product over many tiles, computed with the register tiles of ``direct.h``. With step 2 there are 81
+products, of 36 distinct weights. Taps along the first axis, and dilation, are left as they are:
+those add to the sum, this spreads the tile. An output depends on its own tile alone, so results
+depend neither on the number of threads nor on the batch.
 
 ``correlate_blocks`` keeps a block of tiles in a thread's own cache, with all weights transformed
 before; ``correlate_shared`` transforms many tiles first, with all threads, and then gives each
@@ -28,8 +29,14 @@ cdef extern from "winograd.h" nogil:
     ctypedef struct winograd_transforms:
         int tile_h
         int tile_w
+        int taps_h
+        int taps_w
+        int step_h
+        int step_w
         int side_h
         int side_w
+        int distinct_h
+        int distinct_w
         void (*input)(const void** d, Py_ssize_t channels, void* v, Py_ssize_t element) nogil
         int (*output)(
             const void* m, Py_ssize_t element, const void* bias, void** out, int cols) nogil
@@ -41,10 +48,10 @@ cdef extern from "winograd.h" nogil:
             const void* s, Py_ssize_t element, int rows, int used, void* dw, Py_ssize_t step,
             Py_ssize_t channels) nogil
     const winograd_transforms* winograd_find(
-        int itemsize, int tile_h, int taps_h, int tile_w, int taps_w)
+        int itemsize, int tile_h, int taps_h, int step_h, int tile_w, int taps_w, int step_w)
 
 cdef enum:
-    MOST_ELEMENTS = 36
+    MOST_ELEMENTS = 81
     MOST_OUTPUTS = 16
     MOST_DEEP = 8  # taps along the first axis
     PAD = 16  # keeps the streams of a transform off a power of two, where they share cache sets
@@ -56,10 +63,13 @@ ROWS = MOST_ROWS
 
 cdef struct Tiling:
     const winograd_transforms* do
-    Py_ssize_t elements
+    Py_ssize_t elements, distinct   # products of a tile, and weights of them
     Py_ssize_t images, deep         # output slices, the first axis apart, and along it
     Py_ssize_t size[3]              # of the input
-    Py_ssize_t count[3]             # of the output
+    Py_ssize_t count[3]             # outputs
+    Py_ssize_t start[3]             # of which the first stands there
+    Py_ssize_t stride[3]            # and they so far apart
+    Py_ssize_t extent[3]            # in so many places
     Py_ssize_t first[3]             # offset of the first tap
     Py_ssize_t spread[3]            # dilation
     Py_ssize_t tiles[3]             # along an axis of a slice
@@ -68,28 +78,44 @@ cdef struct Tiling:
 
 
 cdef Tiling _tiling(
-    const Py_ssize_t[::1] frame, int itemsize, const Py_ssize_t[::1] tile, Py_ssize_t batch,
-    Py_ssize_t channels, Py_ssize_t outputs,
+    const Py_ssize_t[::1] frame, int itemsize, Py_ssize_t tile_h, Py_ssize_t tile_w,
+    Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs,
 ) noexcept nogil:
     cdef Frame f = read_frame(frame)
     cdef Tiling t
     cdef Py_ssize_t axis, span
-    t.do = winograd_find(itemsize, <int> tile[0], <int> f.taps[1], <int> tile[1], <int> f.taps[2])
+    t.do = winograd_find(
+        itemsize, <int> tile_h, <int> f.taps[1], <int> f.step[1], <int> tile_w, <int> f.taps[2],
+        <int> f.step[2])
     t.elements = t.do.side_h * t.do.side_w
+    t.distinct = t.do.distinct_h * t.do.distinct_w
     t.taps = f.taps[0]
     t.channels, t.outputs = channels, outputs
     for axis in range(3):
         t.size[axis], t.count[axis] = f.size[axis], f.count[axis]
+        t.start[axis], t.stride[axis] = f.start[axis], f.stride[axis]
+        t.extent[axis] = f.extent[axis]
         t.first[axis] = f.offset[axis][0]
         t.spread[axis] = f.offset[axis][1] - f.offset[axis][0] if f.taps[axis] > 1 else 1
         if axis:
-            span = tile[axis - 1] * t.spread[axis]
+            span = (tile_h if axis == 1 else tile_w) * t.spread[axis]
             t.tiles[axis] = (t.count[axis] + span - 1) // span * t.spread[axis]
     t.images, t.deep = batch, t.count[0]
     if t.taps == 1 and t.first[0] == 0 and t.size[0] == t.count[0]:  # slices are images
         t.images, t.deep = batch * t.deep, 1
-        t.size[0] = t.count[0] = 1
+        t.size[0] = t.count[0] = t.extent[0] = 1
     return t
+
+
+cdef inline Py_ssize_t _weight_of(const Tiling* t, Py_ssize_t e) noexcept nogil:
+    """Which of the distinct weights product e of a tile has."""
+    cdef Py_ssize_t i = min(e // t.do.side_w, <Py_ssize_t> t.do.distinct_h - 1)
+    return i * t.do.distinct_w + min(e % t.do.side_w, <Py_ssize_t> t.do.distinct_w - 1)
+
+
+cdef inline bint _is_first(const Tiling* t, Py_ssize_t e) noexcept nogil:
+    """Whether product e is the first of its weight."""
+    return e // t.do.side_w < t.do.distinct_h and e % t.do.side_w < t.do.distinct_w
 
 
 cdef inline Py_ssize_t _start(Py_ssize_t tile, Py_ssize_t side, Py_ssize_t spread) noexcept nogil:
@@ -97,13 +123,14 @@ cdef inline Py_ssize_t _start(Py_ssize_t tile, Py_ssize_t side, Py_ssize_t sprea
     return tile // spread * side * spread + tile % spread
 
 
-def sizes(
-    Py_ssize_t elements, Py_ssize_t tiles, Py_ssize_t channels, Py_ssize_t width, Py_ssize_t taps,
-):
-    """Values that `tiles` transformed tiles, a transformed panel and a product take."""
-    return (elements * _tiles_element(tiles, channels),
-            elements * _panel_element(channels, width, taps),
-            elements * _tiles_element(tiles, width))
+def tiles_size(Py_ssize_t elements, Py_ssize_t tiles, Py_ssize_t channels):
+    """Values that `tiles` transformed tiles of inputs or outputs take."""
+    return elements * _tiles_element(tiles, channels)
+
+
+def panel_size(Py_ssize_t distinct, Py_ssize_t channels, Py_ssize_t width, Py_ssize_t taps):
+    """Values that a panel of transformed weights takes."""
+    return distinct * _panel_element(channels, width, taps)
 
 
 cdef inline Py_ssize_t _tiles_element(Py_ssize_t tiles, Py_ssize_t channels) noexcept nogil:
@@ -120,14 +147,16 @@ cdef inline Py_ssize_t _panel_element(
 def transform_weights(
     const floating[:, :, :, :, :] w,   # IN   (K, taps along three axes, C)
     floating[:, ::1] u,                # OUT  (panels, sizes(...)[1])
-    const Py_ssize_t[::1] tile,        # OPT  outputs of a tile along the last two axes
+    Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
+    int step_h, int step_w,            # OPT  and input places between two
     Py_ssize_t width,                  # OPT  output channels of a panel
     int n_threads,
 ):
     """u[panel] := G g G^T of its kernels."""
     cdef Py_ssize_t panel
     cdef const winograd_transforms* do = winograd_find(
-        sizeof(floating), <int> tile[0], <int> w.shape[2], <int> tile[1], <int> w.shape[3])
+        sizeof(floating), <int> tile_h, <int> w.shape[2], step_h, <int> tile_w, <int> w.shape[3],
+        step_w)
     for panel in prange(u.shape[0], schedule="dynamic", nogil=True, num_threads=n_threads):
         _transform_panel(w, do, panel, width, &u[panel, 0])
 
@@ -153,7 +182,7 @@ def correlate_blocks(
     const floating[::1] bias,            # IN   (panels * width)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
     const Py_ssize_t[::1] frame,
-    const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
+    Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
     Py_ssize_t block, Py_ssize_t width,  # OPT  tiles of a task; output channels of a panel
     const floating[::1] zeros,           # IN   (C)
     floating[:, ::1] work,               # TEMP (n_threads, taps * size of tiles + of product)
@@ -163,7 +192,8 @@ def correlate_blocks(
 
     Returns whether any tile had an infinity or NaN, which its other outputs then have too.
     """
-    cdef Tiling t = _tiling(frame, sizeof(floating), tile, x.shape[0], x.shape[4], y.shape[4])
+    cdef Tiling t = _tiling(
+        frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], y.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2], task, first
     cdef int wild = 0
     with nogil, parallel(num_threads=n_threads):
@@ -208,7 +238,7 @@ def correlate_shared(
     const floating[::1] bias,            # IN   (panels * width)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
     const Py_ssize_t[::1] frame,
-    const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
+    Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
     Py_ssize_t phase, Py_ssize_t block,  # OPT  tiles transformed at a time, multiplied at a time
     Py_ssize_t width,                    # OPT  output channels of a panel
     const floating[::1] zeros,           # IN   (C)
@@ -221,7 +251,8 @@ def correlate_shared(
     A panel's weights are transformed on the spot unless they are `ready`. Returns whether any
     tile had an infinity or NaN, which its other outputs then have too.
     """
-    cdef Tiling t = _tiling(frame, sizeof(floating), tile, x.shape[0], x.shape[4], y.shape[4])
+    cdef Tiling t = _tiling(
+        frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], y.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t element = _tiles_element(phase, t.channels)
@@ -263,7 +294,7 @@ cdef int _multiply_blocks(
         wild |= _multiply_panel(
             &v_at, 1, element, u, bias, y, t, 0, panel, width,
             at + part * block, at + min(part * block + block, tiles),
-            work + t.elements * _panel_element(t.channels, width, 1),
+            work + t.distinct * _panel_element(t.channels, width, 1),
             _tiles_element(block, width))
     return wild
 
@@ -278,8 +309,10 @@ cdef void _transform_tiles(
     cdef const floating* line
     for tile in range(first, end):
         n = tile // (t.tiles[1] * t.tiles[2])
-        top = t.first[1] + _start(tile // t.tiles[2] % t.tiles[1], t.do.tile_h, t.spread[1])
-        left = t.first[2] + _start(tile % t.tiles[2], t.do.tile_w, t.spread[2])
+        top = _start(tile // t.tiles[2] % t.tiles[1], t.do.tile_h, t.spread[1])
+        left = _start(tile % t.tiles[2], t.do.tile_w, t.spread[2])
+        top = top * t.do.step_h + t.first[1]
+        left = left * t.do.step_w + t.first[2]
         e = 0
         for i in range(t.do.side_h):
             row = top + i * t.spread[1]
@@ -312,7 +345,10 @@ cdef inline void _point_outputs(
             col = left + j * t.spread[2]
             out[0] = NULL
             if row < t.count[1] and col < t.count[2]:
-                out[0] = y + (((n * t.deep + z) * t.count[1] + row) * t.count[2] + col) * t.outputs
+                out[0] = y + t.outputs * (
+                    ((n * t.extent[0] + t.start[0] + z * t.stride[0]) * t.extent[1]
+                     + t.start[1] + row * t.stride[1]) * t.extent[2]
+                    + t.start[2] + col * t.stride[2])
             out += 1
 
 
@@ -334,8 +370,8 @@ cdef int _multiply_panel(
             rows[a] = v[a] + e * element
         direct_find(sizeof(floating)).product(
             <const void**> rows, taps, t.channels, t.channels,
-            u + e * _panel_element(t.channels, width, t.taps), product + e * product_element,
-            groups)
+            u + _weight_of(t, e) * _panel_element(t.channels, width, t.taps),
+            product + e * product_element, groups)
     for tile in range(first, last):
         _point_outputs(y, t, z, tile, out)
         for i in range(t.do.tile_h * t.do.tile_w):
@@ -352,21 +388,22 @@ def correlate_weight(
     const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', K)
     floating[:, ::1] dw,                 # OUT  (K, taps * C)
     const Py_ssize_t[::1] frame,
-    const Py_ssize_t[::1] tile,          # OPT  outputs of a tile along the last two axes
+    Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
     Py_ssize_t phase, Py_ssize_t width,  # OPT  tiles at a time; output channels of a panel
     Py_ssize_t step,                     # OPT  at least C
     const floating[::1] zeros,           # IN   (C)
     floating[::1] v,                     # TEMP (size of `phase` tiles, of `step` channels)
     floating[::1] m,                     # TEMP (size of `phase` tiles, of panels * width channels)
-    floating[::1] sums,                  # TEMP (elements, C, panels * width), or empty: one phase
-    floating[:, ::1] work,               # TEMP (n_threads, elements * ROWS * width)
+    floating[::1] sums,                  # TEMP (distinct, C, panels * width), or empty: one phase
+    floating[:, ::1] work,               # TEMP (n_threads, distinct * ROWS * width)
     int n_threads,
 ):
     """dw[k, t, c] := sum over the pixels p of x[p, t, c] dy[p, k].
 
     Returns whether any sum is an infinity or NaN.
     """
-    cdef Tiling t = _tiling(frame, sizeof(floating), tile, x.shape[0], x.shape[4], dy.shape[4])
+    cdef Tiling t = _tiling(
+        frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], dy.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t v_element = _tiles_element(phase, step)
@@ -385,10 +422,12 @@ def correlate_weight(
                     at + min(first + TILE_PIXELS, some), &zeros[0], &v[first * step], step,
                     v_element, &m[first * width], width, phase, m_element)
             if sums.shape[0]:
-                for task in prange(t.elements, schedule="dynamic"):
-                    _add_element(
-                        &v[task * v_element], step, &m[task * m_element], phase, some, t.channels,
-                        panels, width, &sums[task * sum_element], part > 0)
+                for task in prange(t.distinct, schedule="dynamic"):
+                    # the last weights have the most products: begin with them
+                    _add_weight(
+                        &v[0], step, v_element, &m[0], m_element, phase, some, &t, panels, width,
+                        t.distinct - 1 - task, &sums[(t.distinct - 1 - task) * sum_element],
+                        part > 0)
             else:
                 for task in prange(panels, schedule="dynamic"):
                     wild |= _finish_panel(
@@ -425,18 +464,22 @@ cdef void _transform_pair(
         m += width
 
 
-cdef void _add_element(
-    const floating* v, Py_ssize_t step, const floating* m, Py_ssize_t phase, Py_ssize_t tiles,
-    Py_ssize_t channels, Py_ssize_t panels, Py_ssize_t width, floating* sums, bint add,
+cdef void _add_weight(
+    const floating* v, Py_ssize_t step, Py_ssize_t v_element, const floating* m,
+    Py_ssize_t m_element, Py_ssize_t phase, Py_ssize_t tiles, const Tiling* t, Py_ssize_t panels,
+    Py_ssize_t width, Py_ssize_t weight, floating* sums, bint add,
 ) noexcept nogil:
-    """One element's sums[panel, c] := or += its products over the tiles of a phase."""
-    cdef Py_ssize_t panel, row, c
-    for panel in range(panels):
-        for row in range(channels // TILE_ROWS):
-            c = row * TILE_ROWS
-            direct_find(sizeof(floating)).outer(
-                v + c, step, m + panel * phase * width, tiles,
-                sums + (panel * channels + c) * width, add)
+    """One weight's sums[panel, c] := or += its products over the tiles of a phase."""
+    cdef Py_ssize_t e, panel, row, c
+    for e in range(t.elements):
+        if _weight_of(t, e) != weight:
+            continue
+        for panel in range(panels):
+            for row in range(t.channels // TILE_ROWS):
+                c = row * TILE_ROWS
+                direct_find(sizeof(floating)).outer(
+                    v + e * v_element + c, step, m + e * m_element + panel * phase * width, tiles,
+                    sums + (panel * t.channels + c) * width, add or not _is_first(t, e))
 
 
 cdef int _finish_panel(
@@ -456,7 +499,8 @@ cdef int _finish_panel(
             for row in range(min(<Py_ssize_t> MOST_ROWS, t.channels - c) // TILE_ROWS):
                 direct_find(sizeof(floating)).outer(
                     v + e * v_element + c + row * TILE_ROWS, step, m + e * m_element, tiles,
-                    work + (e * MOST_ROWS + row * TILE_ROWS) * width, False)
+                    work + (_weight_of(t, e) * MOST_ROWS + row * TILE_ROWS) * width,
+                    not _is_first(t, e))
         wild |= _finish_rows(work, MOST_ROWS * width, t, c, panel, width, dw)
     return wild
 
@@ -465,8 +509,7 @@ cdef int _finish_rows(
     const floating* sums, Py_ssize_t element, const Tiling* t, Py_ssize_t c, Py_ssize_t panel,
     Py_ssize_t width, floating* dw,
 ) noexcept nogil:
-    cdef Py_ssize_t taps = (t.do.side_h - t.do.tile_h + 1) * (t.do.side_w - t.do.tile_w + 1)
-    cdef Py_ssize_t depth = taps * t.channels
+    cdef Py_ssize_t depth = t.do.taps_h * t.do.taps_w * t.channels
     return t.do.weights_adjoint(
         sums, element, <int> min(<Py_ssize_t> MOST_ROWS, t.channels - c),
         <int> min(width, t.outputs - panel * width), dw + panel * width * depth + c, depth,

@@ -1,8 +1,10 @@
-/* Included once per element type and scheme, with T, NAME and M_H, R_H, M_W, R_W defined: tiles of
- * M_H x M_W outputs of a kernel of R_H x R_W taps. */
+/* Included once per element type and scheme, with T, NAME and M_H, R_H, S_H, M_W, R_W, S_W defined:
+ * tiles of M_H x M_W outputs of a kernel of R_H x R_W taps, S_H and S_W places apart. */
 
-#define N_H (M_H + R_H - 1)
-#define N_W (M_W + R_W - 1)
+#define N_H SIDE(M_H, R_H, S_H)
+#define N_W SIDE(M_W, R_W, S_W)
+#define U_H DISTINCT(M_H, R_H, S_H)
+#define U_W DISTINCT(M_W, R_W, S_W)
 #define V NAME(vector)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
 
@@ -15,12 +17,12 @@ static void NAME(input)(const void *const *d, ptrdiff_t channels, void *to, ptrd
         V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
         for (int j = 0; j < N_W; j++) {
             for (int i = 0; i < N_H; i++) in[i] = *(const V *)((const T *)d[i * N_W + j] + c);
-            TRANSFORM_INPUT(N_H, in, out);
+            TRANSFORM_INPUT(M_H, R_H, S_H, in, out);
             for (int i = 0; i < N_H; i++) t[i][j] = out[i];
         }
         T *v = (T *)to + c;
         for (int i = 0; i < N_H; i++) {
-            TRANSFORM_INPUT(N_W, t[i], out);
+            TRANSFORM_INPUT(M_W, R_W, S_W, t[i], out);
             for (int j = 0; j < N_W; j++, v += element) *(V *)v = out[j];
         }
     }
@@ -37,11 +39,11 @@ static int NAME(output)(
         V t[M_H][N_W], in[N_H], y[M_H > M_W ? M_H : M_W], b = *(const V *)((const T *)bias + first);
         for (int j = 0; j < N_W; j++) {
             for (int i = 0; i < N_H; i++) in[i] = *(const V *)(m + (i * N_W + j) * element);
-            TRANSFORM_OUTPUT(M_H, R_H, in, y);
+            TRANSFORM_OUTPUT(M_H, R_H, S_H, in, y);
             for (int i = 0; i < M_H; i++) t[i][j] = y[i];
         }
         for (int i = 0; i < M_H; i++) {
-            TRANSFORM_OUTPUT(M_W, R_W, t[i], y);
+            TRANSFORM_OUTPUT(M_W, R_W, S_W, t[i], y);
             for (int j = 0; j < M_W; j++) {
                 T *to = out[i * M_W + j];
                 y[j] += b;
@@ -57,9 +59,9 @@ static int NAME(output)(
     return any;
 }
 
-/* u[e * element + c * 2 LANES + k] = (G g G^T)[e] for the kernels g of `used` outputs k, zero for
- * the rest of two vectors; channels are a multiple of STAGE. Kernels are w[i * steps[0] + j * steps[1] + c * steps[2] + k * steps[3]]
- * at tap (i, j). */
+/* u[e * element + c * 2 LANES + k] = (G g G^T)[e], distinct weights e alone, for the kernels g of
+ * `used` outputs k, zero for the rest of two vectors; channels are a multiple of STAGE. Kernels are
+ * w[i * steps[0] + j * steps[1] + c * steps[2] + k * steps[3]] at tap (i, j). */
 static void NAME(weights)(
     const void *from, const ptrdiff_t *steps, ptrdiff_t channels, int used, void *to,
     ptrdiff_t element)
@@ -87,16 +89,16 @@ static void NAME(weights)(
         }
         for (int half = 0; half < 2; half++) {
             T *u = (T *)to + (2 * c + half) * LANES;
-            V t[N_H][R_W], in[R_H], out[N_H > N_W ? N_H : N_W];
+            V t[U_H][R_W], in[R_H], out[U_H > U_W ? U_H : U_W];
             for (int j = 0; j < R_W; j++) {
                 for (int i = 0; i < R_H; i++)
                     in[i] = *(const V *)&kernel[i * R_W + j][half * LANES];
-                TRANSFORM_WEIGHTS(M_H, R_H, in, out);
-                for (int i = 0; i < N_H; i++) t[i][j] = out[i];
+                TRANSFORM_WEIGHTS(M_H, R_H, S_H, in, out);
+                for (int i = 0; i < U_H; i++) t[i][j] = out[i];
             }
-            for (int i = 0; i < N_H; i++) {
-                TRANSFORM_WEIGHTS(M_W, R_W, t[i], out);
-                for (int j = 0; j < N_W; j++, u += element) *(V *)u = out[j];
+            for (int i = 0; i < U_H; i++) {
+                TRANSFORM_WEIGHTS(M_W, R_W, S_W, t[i], out);
+                for (int j = 0; j < U_W; j++, u += element) *(V *)u = out[j];
             }
         }
     }
@@ -118,11 +120,11 @@ static void NAME(output_adjoint)(
                 else if (row && cols > first)
                     memcpy(&in[i], row + first, (cols - first) * sizeof(T));
             }
-            ADJOINT_OUTPUT(M_H, R_H, in, out);
+            ADJOINT_OUTPUT(M_H, R_H, S_H, in, out);
             for (int i = 0; i < N_H; i++) t[i][j] = out[i];
         }
         for (int i = 0; i < N_H; i++) {
-            ADJOINT_OUTPUT(M_W, R_W, t[i], out);
+            ADJOINT_OUTPUT(M_W, R_W, S_W, t[i], out);
             for (int j = 0; j < N_W; j++, m += element) *(V *)m = out[j];
         }
     }
@@ -143,14 +145,14 @@ static int NAME(weights_adjoint)(
     for (int c = 0; c < rows; c++)
         for (int half = 0; half < 2; half++) {
             const T *s = (const T *)from + (2 * c + half) * LANES;
-            V t[R_H][N_W], in[N_H], out[R_H > R_W ? R_H : R_W];
-            for (int j = 0; j < N_W; j++) {
-                for (int i = 0; i < N_H; i++) in[i] = *(const V *)(s + (i * N_W + j) * element);
-                ADJOINT_WEIGHTS(M_H, R_H, in, out);
+            V t[R_H][U_W], in[U_H], out[R_H > R_W ? R_H : R_W];
+            for (int j = 0; j < U_W; j++) {
+                for (int i = 0; i < U_H; i++) in[i] = *(const V *)(s + (i * U_W + j) * element);
+                ADJOINT_WEIGHTS(M_H, R_H, S_H, in, out);
                 for (int i = 0; i < R_H; i++) t[i][j] = out[i];
             }
             for (int i = 0; i < R_H; i++) {
-                ADJOINT_WEIGHTS(M_W, R_W, t[i], out);
+                ADJOINT_WEIGHTS(M_W, R_W, S_W, t[i], out);
                 for (int j = 0; j < R_W; j++) {
                     wild += 0 * out[j];
                     *(V *)&sums[i * R_W + j][c][half * LANES] = out[j];
@@ -168,15 +170,19 @@ static int NAME(weights_adjoint)(
 }
 
 static const winograd_transforms NAME(transforms) = {
-    sizeof(T), M_H, M_W, N_H, N_W,
+    sizeof(T), M_H, M_W, R_H, R_W, S_H, S_W, N_H, N_W, U_H, U_W,
     NAME(input), NAME(output), NAME(weights), NAME(output_adjoint), NAME(weights_adjoint)};
 
 #undef N_H
 #undef N_W
+#undef U_H
+#undef U_W
 #undef V
 #undef LANES
 #undef NAME
 #undef M_H
 #undef R_H
+#undef S_H
 #undef M_W
 #undef R_W
+#undef S_W

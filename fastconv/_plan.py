@@ -1,0 +1,441 @@
+"""How a correlation is computed, decided from shapes alone: which kernel, cut how, with what memory.
+
+Three ways give the forward pass and the gradients:
+
+gemm
+    im2col strip by strip and SciPy's BLAS: any shape, any machine, the yardstick.
+direct
+    Register tiles on packed weights that read the input in place: any shape. Where groups are
+    narrow (depthwise: of one channel), vectors run along the channels of all groups.
+winograd
+    Minimal filtering, with up to four times fewer multiplications: 3x3 (stride 2 as well), 5x5
+    and 2x2 kernels, any number of taps along a first axis of three, and 3 taps on signals; one
+    group, whole vectors of channels.
+
+The latter two need the vectors of GCC or Clang. `choose` decides; an `algorithm` that cannot
+take a shape leaves it to the next simpler one. Results depend neither on how work is cut nor on
+the number of threads, but for the sums of the gradient by weight, which are cut by shape.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+from fastconv._geometry import CACHED_SHAPES
+from fastconv.kernels import direct, grouped, winograd
+
+__all__ = ["Plan", "Shape", "choose", "choose_weight", "plan_correlation", "plan_weight_gradient"]
+
+# gemm: a strip's columns should stay in the second-level cache, but BLAS packs the weights
+# again for every strip, so a strip has many rows.
+STRIP_BYTES = 1 << 18
+STRIP_ROWS = (96, 512)
+# Fewer strips than this and output channels are cut as well, in blocks of at least CHANNELS.
+FEW_STRIPS = 8
+CHANNELS = 64
+
+# direct: packed weights of up to this size stay in the second-level cache, all panels of them.
+WEIGHTS_CACHE = 1 << 18
+# A convolution is cut into at least so many tasks, for threads to share evenly.
+DIRECT_TASKS = 16
+# With fewer channels than this its runs are short, and lines are copied: so many pixels at a time.
+FEW_CHANNELS = 8
+LINES_PIXELS = 512
+# Vectors run along the sum, of few outputs, if there are so many channels; pixels of a strip.
+DOTS_CHANNELS = 8
+DOTS_STRIP = 96
+# Pixels of a strip of narrow groups: enough to pay for its pointers, few enough to stay in cache.
+GROUPED_STRIP = 64
+
+# winograd: outputs of a tile, along the last two axes, for the taps along them and the step. Even
+# kernels are what the gradient by input of a strided 3x3 falls into.
+SCHEMES = {
+    ((3, 3), (1, 1)): ((4, 4), (2, 2)),
+    ((5, 5), (1, 1)): ((2, 2),),
+    ((1, 3), (1, 1)): ((1, 4),),
+    ((3, 3), (2, 2)): ((4, 4), (2, 2)),
+    ((2, 2), (1, 1)): ((4, 4), (2, 2)),
+    ((1, 2), (1, 1)): ((4, 4), (2, 2)),
+    ((2, 1), (1, 1)): ((4, 4), (2, 2)),
+}
+# To transform a value of a tile's input, output or weights costs as much as so many
+# multiplications of the products, from a count of instructions.
+TRANSFORM = 5
+# From so many channels on, tiles are transformed by all threads before they are multiplied ...
+SHARED_CHANNELS = 128
+# ... up to so many bytes of them at a time.
+SHARED_BYTES = 1 << 24
+# Products of each channel in a block of tiles, which should stay in the second-level cache, and
+# tiles at most.
+BLOCK = 1008
+BLOCK_TILES = 24
+# Gradient by weight: bytes of a phase's tiles at one element, to stay in that cache as well,
+# and the least number of tiles, for the sums are read and written once a phase.
+PHASE_BYTES = 1 << 16
+PHASE_TILES = 256
+
+# Gradient by weight otherwise: at most so many partial sums, in at most so many bytes.
+PARTS = 16
+PARTS_BYTES = 1 << 24
+# Pixels of a strip of the direct kernel.
+WEIGHT_STRIP = 128
+
+
+class Shape(NamedTuple):
+    """What decisions are made from, with the frame."""
+
+    images: int
+    groups: int
+    outputs: int  # of a group
+    channels: int  # of a group
+    itemsize: int
+
+    def pixels(self, frame):
+        return self.images * math.prod(frame.count)
+
+    def depth(self, frame):
+        """Products of an output."""
+        return self.channels * math.prod(frame.taps)
+
+    def products(self, frame):
+        return self.pixels(frame) * self.groups * self.outputs * self.depth(frame)
+
+
+class Plan(NamedTuple):
+    """A decision: the function of ``fastconv._correlate`` that carries it out, and its memory."""
+
+    way: str
+    operations: int  # about, to decide on threads
+    cut: tuple  # what the kernel is told
+    prepared: tuple = ()  # shape of the weights as the kernel reads them
+    common: tuple = ()  # values that all threads share: the size of each array
+    work: int = 0  # values of each thread
+    pointers: int = 0  # of each thread
+
+    def memory(self, itemsize, threads):
+        """Bytes needed besides arguments and result."""
+        shared = math.prod(self.prepared) if self.prepared else 0
+        return (shared + sum(self.common) + threads * self.work) * itemsize + (
+            threads * self.pointers * POINTER_BYTES
+        )
+
+
+POINTER_BYTES = 8
+
+
+# Forward, and the gradient by input -----------------------------------------------------------
+
+
+@functools.lru_cache(CACHED_SHAPES)
+def plan_correlation(shape, frame, algorithm):
+    """The :class:`Plan` of a forward pass or a gradient by input."""
+    way, tile = choose(shape, frame, algorithm)
+    if way == "winograd":
+        return _plan_winograd(shape, frame, tile)
+    return _plan_gemm(shape, frame) if way == "gemm" else plan_direct(shape, frame)
+
+
+@functools.lru_cache(CACHED_SHAPES)
+def choose(shape, frame, algorithm):
+    """(way, tile of winograd or None) for a forward pass or a gradient by input."""
+    if algorithm == "gemm" or not direct.SUPPORTED:
+        return "gemm", None
+    if algorithm != "direct":
+        one = shape._replace(images=1)  # an image is computed alone as in a batch
+        tile = min(
+            _schemes(shape, frame),
+            key=lambda tile: _winograd_cost(one, frame, tile)[0],
+            default=None,
+        )
+        if tile and (
+            algorithm == "winograd"
+            or sum(_winograd_cost(shape, frame, tile)) < shape.products(frame)
+        ):
+            return "winograd", tile
+    return "direct", None
+
+
+def _schemes(shape, frame):
+    """Tiles that fit the kernel, with whole vectors of channels."""
+    fits = (
+        shape.groups == 1
+        and shape.channels % winograd.CHANNELS == 0
+        and all(frame.spacing)
+        and (frame.taps[0] == 1 or frame.spacing[0] == 1)
+        and frame.taps[0] <= winograd.DEEPEST
+        and (frame.step == (1, 1, 1) or frame.spacing == (1, 1, 1))
+    )
+    return SCHEMES.get((frame.taps[1:], frame.step[1:]), ()) if fits else ()
+
+
+def _tiles(shape, frame, tile):
+    """Tiles of all slices."""
+    spans = [side * space for side, space in zip(tile, frame.spacing[1:], strict=True)]
+    return (shape.images * frame.count[0]) * math.prod(
+        -(-count // span) * space
+        for count, span, space in zip(frame.count[1:], spans, frame.spacing[1:], strict=True)
+    )
+
+
+def _elements(frame, tile):
+    """Products of a tile, where its outputs have as many times the taps."""
+    return math.prod(
+        step * (side - 1) + taps
+        for side, taps, step in zip(tile, frame.taps[1:], frame.step[1:], strict=True)
+    )
+
+
+def _distinct(frame, tile):
+    """Weights of those products: where a tap meets every output, they share it."""
+    return math.prod(
+        side + 2 if step == 2 else side + taps - 1 if taps > 1 else 1
+        for side, taps, step in zip(tile, frame.taps[1:], frame.step[1:], strict=True)
+    )
+
+
+def _winograd_cost(shape, frame, tile):
+    """Multiplications for all tiles and for the weights, with transforms counted as such."""
+    products = frame.taps[0] * shape.channels * shape.outputs
+    transforms = TRANSFORM * (shape.channels + shape.outputs)
+    elements = _elements(frame, tile)
+    return (
+        elements * _tiles(shape, frame, tile) * (products + transforms),
+        _distinct(frame, tile) * TRANSFORM * products,
+    )
+
+
+def _slices_are_images(frame):
+    """Whether the first axis is like another batch axis."""
+    return (
+        frame.taps[0] == 1
+        and frame.first[0] == 0
+        and frame.count[0] == frame.size[0]
+        and frame.spacing[0]
+    )
+
+
+def _plan_gemm(shape, frame):
+    """cut: (pixels of a strip, output channels of a block)."""
+    pixels, depth, outputs = shape.pixels(frame), shape.depth(frame), shape.outputs
+    low, high = STRIP_ROWS
+    strip = min(max(STRIP_BYTES // (depth * shape.itemsize), low), high)
+    strips = -(-pixels // strip)
+    strip = -(-pixels // strips)  # of equal length
+    block = outputs
+    if strips < FEW_STRIPS:
+        block = min(max(CHANNELS, -(-outputs * strips // FEW_STRIPS)), outputs)
+    work = strip * (depth + block)
+    return Plan("gemm", shape.products(frame), (strip, block), work=work)
+
+
+@functools.lru_cache(CACHED_SHAPES)
+def plan_direct(shape, frame):
+    """The :class:`Plan` of the direct kernel that suits the shape."""
+    if _is_grouped(shape):
+        return _plan_grouped(shape, frame)
+    if shape.outputs <= direct.DOTS and shape.channels >= DOTS_CHANNELS:
+        return _plan_dots(shape, frame)
+    width = direct.panel_width(shape.itemsize, shape.outputs)
+    prepared = (shape.groups, -(-shape.outputs // width), shape.depth(frame), width)
+    if shape.groups == 1 and shape.channels < FEW_CHANNELS:
+        return _plan_lines(shape, frame, prepared)
+    return _plan_tiles(shape, frame, prepared)
+
+
+def _plan_tiles(shape, frame, prepared):
+    """cut: (pixels of a strip, panels of a task, whether panels are the inner loop)."""
+    _, panels, depth, width = prepared
+    pixels = shape.pixels(frame)
+    panels_inside = panels * width * depth * shape.itemsize <= WEIGHTS_CACHE
+    # Long reductions: few pixels, whose input stays in cache while the weights pass by.
+    strip = 96 if depth >= 512 else 192 if depth >= 128 else 384
+    strips = max(-(-pixels // strip), min(DIRECT_TASKS, -(-pixels // 24)))
+    strip = -(-pixels // strips)
+    strip = -(-strip // direct.PIXELS) * direct.PIXELS
+    block = -(-panels * strips // DIRECT_TASKS) if strips < DIRECT_TASKS else panels
+    return Plan(
+        "tiles",
+        shape.products(frame),
+        (strip, min(max(block, 1), panels), panels_inside),
+        prepared,
+        work=(strip + 1) * depth,
+        pointers=(strip + direct.PIXELS) * (math.prod(frame.taps) + 1),
+    )
+
+
+def _plan_lines(shape, frame, prepared):
+    """cut: (lines of a task, pixels of each): to pay for copies, and to keep all threads busy."""
+    _, height, width = frame.count
+    some = min(width, LINES_PIXELS)
+    lines = max(LINES_PIXELS // some, 1)
+    tasks = shape.images * frame.count[0] * -(-width // some)
+    lines = min(lines, max(height * tasks // DIRECT_TASKS, 1))
+    return Plan(
+        "lines",
+        shape.products(frame),
+        (lines, some),
+        prepared,
+        work=direct.line_sizes(frame.packed, shape.channels, lines, some),
+        pointers=math.prod(frame.taps),
+    )
+
+
+def _plan_dots(shape, frame):
+    """cut: (pixels of a strip,)."""
+    depth = shape.depth(frame)
+    return Plan(
+        "dots",
+        shape.products(frame),
+        (DOTS_STRIP,),
+        (shape.groups, shape.outputs, depth),
+        work=(DOTS_STRIP + 1) * depth,
+        pointers=DOTS_STRIP * (math.prod(frame.taps) + 1),
+    )
+
+
+def _is_grouped(shape):
+    widths = grouped.widths(shape.itemsize)
+    return shape.groups > 1 and shape.outputs == shape.channels in widths
+
+
+def _plan_grouped(shape, frame):
+    """cut: (pixels of a strip,)."""
+    channels, taps = shape.groups * shape.outputs, math.prod(frame.taps)
+    return Plan(
+        "grouped",
+        shape.products(frame),
+        (GROUPED_STRIP,),
+        (taps, shape.outputs, channels),
+        work=channels,
+        pointers=GROUPED_STRIP * (taps + 1),
+    )
+
+
+def _plan_winograd(shape, frame, tile):
+    """cut: (tile, tiles of a block, output channels of a panel), or with those of a phase."""
+    channels, taps = shape.channels, frame.taps[0]
+    width = direct.panel_width(shape.itemsize)
+    elements = _elements(frame, tile)
+    operations = sum(_winograd_cost(shape, frame, tile))
+    block = max(BLOCK // elements // direct.PIXELS, 1) * direct.PIXELS
+    block = min(block, BLOCK_TILES) * (1 if channels > 16 else 2)
+    u = winograd.panel_size(_distinct(frame, tile), channels, width, taps)
+    product = winograd.tiles_size(elements, block, width)
+    prepared = (-(-shape.outputs // width), u)
+    if channels < SHARED_CHANNELS or not _slices_are_images(frame):
+        v = winograd.tiles_size(elements, block, channels)
+        cut = tile, block, width
+        return Plan("blocks", operations, cut, prepared, work=taps * v + product)
+    tiles = _tiles(shape, frame, tile)
+    most = max(SHARED_BYTES // (elements * channels * shape.itemsize) // block, 1) * block
+    phase = min(most, -(-tiles // block) * block)
+    v = winograd.tiles_size(elements, phase, channels)
+    # Of a single phase, each panel's weights are used once: transformed just before, they are
+    # still in cache.
+    cut = tile, phase, block, width, phase >= tiles
+    return Plan("shared", operations, cut, prepared, (v,), work=u + product)
+
+
+# The gradient by weight -------------------------------------------------------------------------
+
+
+@functools.lru_cache(CACHED_SHAPES)
+def plan_weight_gradient(shape, frame, algorithm):
+    """The :class:`Plan` of a gradient by weight."""
+    way, tile = choose_weight(shape, frame, algorithm)
+    if way == "winograd":
+        return _plan_winograd_weight(shape, frame, tile)
+    return _plan_gemm_weight(shape, frame) if way == "gemm" else plan_direct_weight(shape, frame)
+
+
+@functools.lru_cache(CACHED_SHAPES)
+def choose_weight(shape, frame, algorithm):
+    """(way, tile of winograd or None) for the gradient by weight."""
+    way, tile = choose(shape, frame, algorithm)
+    if way == "winograd" and not _slices_are_images(frame):
+        way, tile = "direct", None
+    return way, tile
+
+
+def _plan_gemm_weight(shape, frame):
+    """cut: (pixels of a strip, of a part, kernel rows of a band)."""
+    pixels, depth = shape.pixels(frame), shape.depth(frame)
+    rows = frame.taps[0] * frame.taps[1]
+    size = shape.groups * shape.outputs * depth
+    parts = max(1, min(PARTS, PARTS_BYTES // (size * shape.itemsize), pixels // STRIP_ROWS[0]))
+    # Where many partial sums would be large, the kernel's rows are cut instead.
+    band = rows if parts >= FEW_STRIPS else max(1, rows * parts // FEW_STRIPS)
+    span = -(-pixels // parts)
+    parts = -(-pixels // span)
+    low, high = STRIP_ROWS
+    strip = min(max(STRIP_BYTES // (depth // rows * band * shape.itemsize), low), high, span)
+    return Plan(
+        "gemm",
+        shape.products(frame),
+        (strip, span, band),
+        common=(parts * size,),
+        work=strip * band * depth // rows,
+    )
+
+
+@functools.lru_cache(CACHED_SHAPES)
+def plan_direct_weight(shape, frame):
+    """The :class:`Plan` of the direct kernel that suits the shape."""
+    if _is_grouped(shape):
+        return _plan_grouped_weight(shape, frame)
+    pixels, depth = shape.pixels(frame), shape.depth(frame)
+    width = direct.panel_width(shape.itemsize)
+    panels = -(-shape.outputs // width)
+    size = shape.groups * depth * panels * width
+    parts = min(PARTS, PARTS_BYTES // (size * shape.itemsize), pixels // WEIGHT_STRIP)
+    span = -(-pixels // max(parts, min(2, pixels)))
+    parts = -(-pixels // span)
+    strip = min(WEIGHT_STRIP, span)
+    return Plan(
+        "panels",
+        shape.products(frame),
+        (strip, span, width),
+        common=(parts * size,),
+        work=direct.weight_sizes(frame.packed, shape.channels, panels * width, strip),
+        pointers=strip * math.prod(frame.taps),
+    )
+
+
+def _plan_grouped_weight(shape, frame):
+    """cut: (pixels of a strip, of a part)."""
+    pixels, width = shape.pixels(frame), shape.outputs
+    channels, taps = shape.groups * width, math.prod(frame.taps)
+    span = max(-(-pixels // PARTS), GROUPED_STRIP)
+    return Plan(
+        "grouped",
+        shape.products(frame),
+        (GROUPED_STRIP, span),
+        common=(-(-pixels // span) * taps * width * channels,),
+        work=channels,
+        pointers=GROUPED_STRIP * (taps + 1),
+    )
+
+
+def _plan_winograd_weight(shape, frame, tile):
+    """cut: (tile, tiles of a phase, output channels of a panel, values of a tile's row)."""
+    channels = shape.channels
+    width = direct.panel_width(shape.itemsize)
+    panels = -(-shape.outputs // width)
+    elements = _elements(frame, tile)
+    tiles = _tiles(shape, frame, tile)
+    phase = max(PHASE_BYTES // ((channels + panels * width) * shape.itemsize), PHASE_TILES)
+    phase = min(phase, tiles)
+    distinct = _distinct(frame, tile)
+    sums = distinct * channels * panels * width if phase < tiles else 0
+    # Rows an even number of cache lines apart would share cache sets.
+    line = 64 // shape.itemsize
+    step = channels + (line if channels % (2 * line) == 0 else 0)
+    v = winograd.tiles_size(elements, phase, step)
+    m = winograd.tiles_size(elements, phase, panels * width)
+    return Plan(
+        "winograd",
+        sum(_winograd_cost(shape, frame, tile)),
+        (tile, phase, width, step),
+        common=(v, m, sums),
+        work=distinct * winograd.ROWS * width,
+    )
