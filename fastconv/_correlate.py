@@ -174,14 +174,14 @@ def _transformed(plan, tile, width, w, frame, prepared):
 
 def _blocks(plan, x, w, bias, y, frame, prepared):
     """Whether an output is infinite or NaN, and others of its tile with it."""
-    tile, block, width = plan.cut
+    tile, block, panels, width = plan.cut
     weights = _transformed(plan, tile, width, w, frame, prepared)
     bias = _padded_bias(bias, 1, w.shape[1], plan.prepared[0] * width, x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
     threads = threads_for(plan.operations)
     work = workspace(threads, plan.work, x.dtype)
     return winograd.correlate_blocks(
-        x, weights, bias, y, frame.packed, *tile, block, width, zeros, work, threads
+        x, weights, bias, y, frame.packed, *tile, block, panels, width, zeros, work, threads
     )
 
 

@@ -62,17 +62,21 @@ SCHEMES = {
 # multiplications of the products, from a count of instructions.
 TRANSFORM = 5
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
-SHARED_CHANNELS = 128
+SHARED_CHANNELS = 192
 # ... up to so many bytes of them at a time.
 SHARED_BYTES = 1 << 24
 # Products of each channel in a block of tiles, which should stay in the second-level cache, and
 # tiles at most.
 BLOCK = 1008
 BLOCK_TILES = 24
+# Blocks at least, for threads to share evenly.
+BLOCKS = 8
+# Bytes of the products of a block, before their transform.
+PRODUCTS_BYTES = 1 << 18
 # Gradient by weight: bytes of a phase's tiles at one element, to stay in that cache as well,
 # and the least number of tiles, for the sums are read and written once a phase.
 PHASE_BYTES = 1 << 16
-PHASE_TILES = 256
+PHASE_TILES = 64
 
 # Gradient by weight otherwise: at most so many partial sums, in at most so many bytes.
 PARTS = 16
@@ -312,21 +316,24 @@ def _plan_grouped(shape, frame):
 
 
 def _plan_winograd(shape, frame, tile):
-    """cut: (tile, tiles of a block, output channels of a panel), or with those of a phase."""
+    """cut: (tile, tiles of a block, panels at a time, outputs of a panel), or with phases."""
     channels, taps = shape.channels, frame.taps[0]
     width = direct.panel_width(shape.itemsize)
     elements = _elements(frame, tile)
     operations = sum(_winograd_cost(shape, frame, tile))
     block = max(BLOCK // elements // direct.PIXELS, 1) * direct.PIXELS
     block = min(block, BLOCK_TILES) * (1 if channels > 16 else 2)
+    tiles = _tiles(shape, frame, tile)
+    few = -(-tiles // BLOCKS // direct.PIXELS) * direct.PIXELS  # enough blocks for all threads
+    block = min(block, max(few, direct.PIXELS))
     u = winograd.panel_size(_distinct(frame, tile), channels, width, taps)
     product = winograd.tiles_size(elements, block, width)
     prepared = (-(-shape.outputs // width), u)
     if channels < SHARED_CHANNELS or not _slices_are_images(frame):
         v = winograd.tiles_size(elements, block, channels)
-        cut = tile, block, width
-        return Plan("blocks", operations, cut, prepared, work=taps * v + product)
-    tiles = _tiles(shape, frame, tile)
+        panels = min(max(PRODUCTS_BYTES // (product * shape.itemsize), 1), prepared[0])
+        cut = tile, block, panels, width
+        return Plan("blocks", operations, cut, prepared, work=taps * v + panels * product)
     most = max(SHARED_BYTES // (elements * channels * shape.itemsize) // block, 1) * block
     phase = min(most, -(-tiles // block) * block)
     v = winograd.tiles_size(elements, phase, channels)

@@ -183,9 +183,10 @@ def correlate_blocks(
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
     const Py_ssize_t[::1] frame,
     Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
-    Py_ssize_t block, Py_ssize_t width,  # OPT  tiles of a task; output channels of a panel
+    Py_ssize_t block,                    # OPT  tiles of a task
+    Py_ssize_t panels, Py_ssize_t width,  # OPT  multiplied at a time; their output channels
     const floating[::1] zeros,           # IN   (C)
-    floating[:, ::1] work,               # TEMP (n_threads, taps * size of tiles + of product)
+    floating[:, ::1] work,               # TEMP (n_threads, taps * size of tiles + of products)
     int n_threads,
 ):
     """y := x correlated with the kernels, a block of tiles after the other.
@@ -200,7 +201,7 @@ def correlate_blocks(
         for task in prange((tiles + block - 1) // block, schedule="dynamic"):
             first = task * block
             wild |= _correlate_block(
-                &x[0, 0, 0, 0, 0], u, &bias[0], &y[0, 0, 0, 0, 0], &t, width, first,
+                &x[0, 0, 0, 0, 0], u, &bias[0], &y[0, 0, 0, 0, 0], &t, panels, width, first,
                 min(first + block, tiles), &zeros[0], &work[threadid(), 0],
                 _tiles_element(block, t.channels), _tiles_element(block, width))
     return wild
@@ -208,12 +209,13 @@ def correlate_blocks(
 
 cdef int _correlate_block(
     const floating* x, const floating[:, ::1] u, const floating* bias, floating* y,
-    const Tiling* t, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last, const floating* zeros,
-    floating* work, Py_ssize_t element, Py_ssize_t product_element,
+    const Tiling* t, Py_ssize_t panels, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last,
+    const floating* zeros, floating* work, Py_ssize_t element, Py_ssize_t product_element,
 ) noexcept nogil:
     """The block's tiles, slice after slice; a ring holds the input slices that one output needs."""
     cdef const floating* ring[MOST_DEEP]
-    cdef Py_ssize_t size = t.elements * element, z, read, a, a0, a1, panel, ready = 0
+    cdef Py_ssize_t size = t.elements * element, z, read, a, a0, a1
+    cdef Py_ssize_t some, panel, ready = 0
     cdef int wild = 0
     for z in range(t.deep):
         read = z + t.first[0]  # the slice at the first tap
@@ -224,10 +226,12 @@ cdef int _correlate_block(
                 _transform_tiles(x, t, read + a, first, last, first + _whole(last - first), zeros,
                                  work + (read + a) % t.taps * size, t.channels, element)
                 ready = read + a + 1
-        for panel in range(u.shape[0]):
-            wild |= _multiply_panel(
-                ring, a1 - a0, element, &u[panel, 0] + a0 * t.channels * width, bias, y, t, z,
-                panel, width, first, last, work + t.taps * size, product_element)
+        for some in range((u.shape[0] + panels - 1) // panels):
+            panel = some * panels
+            wild |= _multiply_panels(
+                ring, a1 - a0, element, &u[panel, 0] + a0 * t.channels * width, u.shape[1], bias,
+                y, t, z, panel, min(panel + panels, u.shape[0]), width, first, last,
+                work + t.taps * size, product_element)
     return wild
 
 
@@ -291,8 +295,8 @@ cdef int _multiply_blocks(
         _transform_panel(w, t.do, panel, width, work)
     for part in range((tiles + block - 1) // block):
         v_at = v + part * block * t.channels
-        wild |= _multiply_panel(
-            &v_at, 1, element, u, bias, y, t, 0, panel, width,
+        wild |= _multiply_panels(
+            &v_at, 1, element, u, 0, bias, y, t, 0, panel, panel + 1, width,
             at + part * block, at + min(part * block + block, tiles),
             work + t.distinct * _panel_element(t.channels, width, 1),
             _tiles_element(block, width))
@@ -352,34 +356,40 @@ cdef inline void _point_outputs(
             out += 1
 
 
-cdef int _multiply_panel(
-    const floating** v, Py_ssize_t taps, Py_ssize_t element, const floating* u,
-    const floating* bias, floating* y, const Tiling* t, Py_ssize_t z, Py_ssize_t panel,
-    Py_ssize_t width, Py_ssize_t first, Py_ssize_t last, floating* product,
+cdef int _multiply_panels(
+    const floating** v, Py_ssize_t taps, Py_ssize_t element, const floating* u, Py_ssize_t u_step,
+    const floating* bias, floating* y, const Tiling* t, Py_ssize_t z, Py_ssize_t panel0,
+    Py_ssize_t panel1, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last, floating* product,
     Py_ssize_t product_element,
 ) noexcept nogil:
-    """The outputs of a panel's channels in slice z for tiles [first, last), where each v begins."""
+    """Outputs of panels [panel0, panel1) in slice z for tiles [first, last), where each v begins.
+
+    A product's tiles stay in the first cache while the panels' weights pass by; u is the first of
+    these panels.
+    """
     cdef const floating* rows[MOST_DEEP]
     cdef const void* out[MOST_OUTPUTS]
-    cdef Py_ssize_t e, a, i, tile
+    cdef Py_ssize_t e, a, i, tile, panel
     cdef Py_ssize_t groups = _whole(last - first) // TILE_PIXELS
-    cdef int cols = <int> min(width, t.outputs - panel * width)
     cdef int wild = 0
     for e in range(t.elements):
         for a in range(taps):
             rows[a] = v[a] + e * element
-        direct_find(sizeof(floating)).product(
-            <const void**> rows, taps, t.channels, t.channels,
-            u + _weight_of(t, e) * _panel_element(t.channels, width, t.taps),
-            product + e * product_element, groups)
+        for panel in range(panel1 - panel0):
+            direct_find(sizeof(floating)).product(
+                <const void**> rows, taps, t.channels, t.channels,
+                u + panel * u_step + _weight_of(t, e) * _panel_element(t.channels, width, t.taps),
+                product + (panel * t.elements + e) * product_element, groups)
     for tile in range(first, last):
-        _point_outputs(y, t, z, tile, out)
-        for i in range(t.do.tile_h * t.do.tile_w):
-            if out[i] != NULL:
-                out[i] = <const floating*> out[i] + panel * width
-        wild |= t.do.output(
-            product + (tile - first) * width, product_element,
-            bias + panel * width, <void**> out, cols)
+        _point_outputs(y + panel0 * width, t, z, tile, out)
+        for panel in range(panel1 - panel0):
+            wild |= t.do.output(
+                product + panel * t.elements * product_element + (tile - first) * width,
+                product_element, bias + (panel0 + panel) * width, <void**> out,
+                <int> min(width, t.outputs - (panel0 + panel) * width))
+            for i in range(t.do.tile_h * t.do.tile_w):
+                if out[i] != NULL:
+                    out[i] = <const floating*> out[i] + width
     return wild
 
 
