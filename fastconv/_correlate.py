@@ -159,6 +159,15 @@ def _grouped(plan, x, w, bias, y, frame, prepared):
     grouped.correlate(x, weights, bias, y, frame.packed, *plan.cut, work, pointers, threads)
 
 
+def _depthwise(plan, x, w, bias, y, frame, prepared):
+    weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(plan.prepared)
+    channels = plan.prepared[1]
+    bias = _padded_bias(bias, 1, channels, channels, x.dtype)[0]
+    threads = threads_for(plan.operations)
+    pointers = workspace(threads, plan.pointers, np.intp)
+    grouped.correlate_lines(x, weights, bias, y, frame.packed, pointers, threads)
+
+
 def _transformed(plan, tile, width, w, frame, prepared):
     """(panels, ...): the weights of every panel in winograd's domain."""
 
@@ -209,6 +218,7 @@ WAYS = {
     "lines": _lines,
     "dots": _dots,
     "grouped": _grouped,
+    "depthwise": _depthwise,
     "blocks": _blocks,
     "shared": _shared,
 }
@@ -278,6 +288,15 @@ def _grouped_weight(plan, x, dy, shape, frame):
     return np.ascontiguousarray(by_output)
 
 
+def _depthwise_weight(plan, x, dy, shape, frame):
+    (size,) = plan.common
+    parts = np.empty(size, x.dtype).reshape(-1, math.prod(frame.taps), shape.groups)
+    threads = threads_for(plan.operations)
+    pointers = workspace(threads, plan.pointers, np.intp)
+    grouped.correlate_weight_lines(x, dy, parts, frame.packed, *plan.cut, pointers, threads)
+    return np.ascontiguousarray(parts.sum(axis=0).T)
+
+
 def _winograd_weight(plan, x, dy, shape, frame):
     """None if a sum is infinite or NaN, and others of its kernel with it."""
     tile, phase, width, step = plan.cut
@@ -296,5 +315,6 @@ WEIGHT_WAYS = {
     "gemm": _gemm_weight,
     "panels": _panels_weight,
     "grouped": _grouped_weight,
+    "depthwise": _depthwise_weight,
     "winograd": _winograd_weight,
 }

@@ -302,9 +302,16 @@ def _is_grouped(shape):
     return shape.groups > 1 and shape.outputs == shape.channels in widths
 
 
+def _has_lines(shape, frame):
+    return shape.channels == 1 and grouped.has_lines(frame.packed, shape.groups, shape.itemsize)
+
+
 def _plan_grouped(shape, frame):
-    """cut: (pixels of a strip,)."""
+    """cut: (pixels of a strip,), or nothing of whole lines."""
     channels, taps = shape.groups * shape.outputs, math.prod(frame.taps)
+    if _has_lines(shape, frame):
+        pointers = 2 * frame.taps[0] * frame.taps[1]
+        return Plan("depthwise", shape.products(frame), (), (taps, channels), pointers=pointers)
     return Plan(
         "grouped",
         shape.products(frame),
@@ -409,9 +416,19 @@ def plan_direct_weight(shape, frame):
 
 
 def _plan_grouped_weight(shape, frame):
-    """cut: (pixels of a strip, of a part)."""
+    """cut: (pixels of a strip, of a part), or (lines of a part,)."""
     pixels, width = shape.pixels(frame), shape.outputs
     channels, taps = shape.groups * width, math.prod(frame.taps)
+    if _has_lines(shape, frame):
+        lines = pixels // frame.count[2]
+        span = -(-lines // PARTS)
+        return Plan(
+            "depthwise",
+            shape.products(frame),
+            (span,),
+            common=(-(-lines // span) * taps * channels,),
+            pointers=2 * frame.taps[0] * frame.taps[1],
+        )
     span = max(-(-pixels // PARTS), GROUPED_STRIP)
     return Plan(
         "grouped",

@@ -7,6 +7,9 @@
 
 #define GROUPED_PIXELS 4 /* share a load of weights */
 #define GROUPED_WIDEST 4 /* channels of a group: a power of two, up to this */
+#define LINE_PIXELS 4
+#define MOST_LINE_TAPS 5
+#define MOST_LINE_STEP 2
 
 typedef struct {
     void (*tile[GROUPED_WIDEST + 1])(
@@ -15,6 +18,16 @@ typedef struct {
     void (*weight[GROUPED_WIDEST + 1])(
         const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, const void *const *dy,
         ptrdiff_t pixels, ptrdiff_t channels, void *dw);
+    /* by taps along a line, and step */
+    void (*line[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
+        const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,
+        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step);
+    void (*line_weight[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
+        const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows, ptrdiff_t channels,
+        ptrdiff_t pixels, ptrdiff_t inner, ptrdiff_t outer, ptrdiff_t first, ptrdiff_t size);
+    void (*line_edge)(
+        const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t first,
+        ptrdiff_t rows, ptrdiff_t taps, ptrdiff_t channels, const void *bias, void *out);
 } grouped_kernels;
 
 #if DIRECT_SUPPORTED

@@ -4,7 +4,8 @@ Notes
 -----
 Groups have as many outputs as inputs: one, two or four. Vectors run along the channels of all
 groups, four pixels share a load of weights, and the input is read in place through the pointers
-of :mod:`fastconv.kernels.direct`.
+of :mod:`fastconv.kernels.direct`. Groups of one channel whose taps along a line are neighbours go
+line by line, where an input is loaded once for all pixels that read it.
 """
 
 from cython cimport floating
@@ -12,11 +13,14 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from fastconv.kernels.direct cimport VECTOR_BYTES, point_places, point_rows
-from fastconv.kernels.im2col cimport Frame, read_frame
+from fastconv.kernels.im2col cimport Frame, output_place, read_frame
 
 cdef extern from "grouped.h" nogil:
     enum:
         GROUPED_PIXELS
+        LINE_PIXELS
+        MOST_LINE_TAPS
+        MOST_LINE_STEP
     ctypedef struct grouped_kernels:
         void (*tile[5])(
             const void** rows, Py_ssize_t taps, Py_ssize_t stride, Py_ssize_t channels,
@@ -24,12 +28,30 @@ cdef extern from "grouped.h" nogil:
         void (*weight[5])(
             const void** rows, Py_ssize_t taps, Py_ssize_t stride, const void** dy,
             Py_ssize_t pixels, Py_ssize_t channels, void* dw) nogil
+        void (*line[6][3])(
+            const void** x, Py_ssize_t shift, const void** w, Py_ssize_t rows,
+            Py_ssize_t channels, const void* bias, void* out, Py_ssize_t out_step) nogil
+        void (*line_weight[6][3])(
+            const void** x, const void* dy, void** dw, Py_ssize_t rows, Py_ssize_t channels,
+            Py_ssize_t pixels, Py_ssize_t inner, Py_ssize_t outer, Py_ssize_t first,
+            Py_ssize_t size) nogil
+        void (*line_edge)(
+            const void** x, Py_ssize_t shift, const void** w, Py_ssize_t first, Py_ssize_t rows,
+            Py_ssize_t taps, Py_ssize_t channels, const void* bias, void* out) nogil
     const grouped_kernels* grouped_find(size_t itemsize)
 
 
 def widths(Py_ssize_t itemsize):
     """Channels that a group may have: whole groups fill a vector."""
     return [width for width in (1, 2, 4) if width * itemsize <= VECTOR_BYTES]
+
+
+def has_lines(const Py_ssize_t[::1] frame, Py_ssize_t channels, Py_ssize_t itemsize):
+    """Whether depthwise convolution can go line by line."""
+    cdef Frame f = read_frame(frame)
+    return (f.adjacent and f.taps[2] <= MOST_LINE_TAPS and 1 <= f.step[2] <= MOST_LINE_STEP
+            and channels * itemsize >= VECTOR_BYTES
+            and grouped_find(itemsize).line[f.taps[2]][f.step[2]] != NULL)
 
 
 def correlate(
@@ -114,3 +136,112 @@ cdef void _correlate_weight_part(
         grouped_find(sizeof(floating)).weight[width](
             <const void**> rows, taps, strip, <const void**> places, some, channels, dw)
         first += some
+
+
+def correlate_lines(
+    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, ::1] w,            # IN   (taps, C)
+    const floating[::1] bias,            # IN   (C)
+    floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', C), at the frame's places
+    const Py_ssize_t[::1] frame,
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, 2 * kernel rows)
+    int n_threads,
+):
+    """y[p, c] := bias[c] + sum over t of x[p, t, c] w[t, c]."""
+    cdef Frame f = read_frame(frame)
+    cdef Py_ssize_t line
+    with nogil, parallel(num_threads=n_threads):
+        for line in prange(x.shape[0] * f.count[0] * f.count[1], schedule="static"):
+            _correlate_line(
+                &x[0, 0, 0, 0, 0], &w[0, 0], &bias[0], &y[0, 0, 0, 0, 0], &f, x.shape[4], line,
+                <const void**> &pointers[threadid(), 0])
+
+
+cdef void _correlate_line(
+    const floating* x, const floating* w, const floating* bias, floating* y, const Frame* f,
+    Py_ssize_t channels, Py_ssize_t line, const void** lines,
+) noexcept nogil:
+    cdef const void** weights = lines + f.taps[0] * f.taps[1]
+    cdef Py_ssize_t rows = _point_lines(x, w, f, channels, line, lines, weights)
+    cdef Py_ssize_t inner = _inner(f), outer = _outer(f), k = 0, at, first, last
+    cdef Py_ssize_t out_step = f.stride[2] * channels
+    y += output_place(f, line * f.count[2]) * channels
+    while k < f.count[2]:
+        at = k * f.step[2] + f.offset[2][0]
+        if k >= inner and k < outer and outer - inner >= LINE_PIXELS:
+            if outer - k < LINE_PIXELS:  # the last tile overlaps the one before
+                k = outer - LINE_PIXELS
+                at = k * f.step[2] + f.offset[2][0]
+            grouped_find(sizeof(floating)).line[f.taps[2]][f.step[2]](
+                lines, at * channels, weights, rows, channels, bias, y + k * out_step, out_step)
+            k += LINE_PIXELS
+        else:
+            first = max(-at, 0)
+            last = min(f.taps[2], f.size[2] - at)
+            grouped_find(sizeof(floating)).line_edge(
+                lines, (at + first) * channels, weights, first * channels, rows,
+                max(last - first, 0), channels, bias, y + k * out_step)
+            k += 1
+
+
+cdef Py_ssize_t _point_lines(
+    const floating* x, const floating* w, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
+    const void** lines, const void** weights,
+) noexcept nogil:
+    """Point to the input lines that an output line reads and to their weights; how many."""
+    cdef Py_ssize_t j = line % f.count[1], i = line // f.count[1] % f.count[0]
+    cdef Py_ssize_t n = line // f.count[1] // f.count[0], a, b, z, v, rows = 0
+    for a in range(f.taps[0]):
+        z = i * f.step[0] + f.offset[0][a]
+        for b in range(f.taps[1]):
+            v = j * f.step[1] + f.offset[1][b]
+            if 0 <= z < f.size[0] and 0 <= v < f.size[1]:
+                lines[rows] = x + ((n * f.size[0] + z) * f.size[1] + v) * f.size[2] * channels
+                weights[rows] = w + (a * f.taps[1] + b) * f.taps[2] * channels
+                rows += 1
+    return rows
+
+
+cdef inline Py_ssize_t _inner(const Frame* f) noexcept nogil:
+    """The first pixel of a line with all taps inside."""
+    return min((max(-f.offset[2][0], 0) + f.step[2] - 1) // f.step[2], f.count[2])
+
+
+cdef inline Py_ssize_t _outer(const Frame* f) noexcept nogil:
+    """The first one from there on that has not."""
+    cdef Py_ssize_t room = f.size[2] - f.taps[2] - f.offset[2][0]
+    return max(min(room // f.step[2] + 1, f.count[2]), _inner(f)) if room >= 0 else _inner(f)
+
+
+def correlate_weight_lines(
+    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', C)
+    floating[:, :, ::1] dw,              # OUT  (parts, taps, C): partial sums
+    const Py_ssize_t[::1] frame,
+    Py_ssize_t span,                     # OPT  lines of a part
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, 2 * kernel rows)
+    int n_threads,
+):
+    """dw[s, t, c] := sum over the pixels p of part s of dy[p, c] x[p, t, c]."""
+    cdef Frame f = read_frame(frame)
+    cdef Py_ssize_t lines = x.shape[0] * f.count[0] * f.count[1], part
+    with nogil, parallel(num_threads=n_threads):
+        for part in prange(dw.shape[0], schedule="dynamic"):
+            _correlate_weight_lines(
+                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &dw[part, 0, 0], &f, x.shape[4],
+                part * span, min(part * span + span, lines),
+                <const void**> &pointers[threadid(), 0])
+
+
+cdef void _correlate_weight_lines(
+    const floating* x, const floating* dy, floating* dw, const Frame* f, Py_ssize_t channels,
+    Py_ssize_t first, Py_ssize_t last, const void** lines,
+) noexcept nogil:
+    cdef const void** sums = lines + f.taps[0] * f.taps[1]
+    cdef Py_ssize_t line, rows
+    memset(dw, 0, f.taps[0] * f.taps[1] * f.taps[2] * channels * sizeof(floating))
+    for line in range(first, last):
+        rows = _point_lines(x, dw, f, channels, line, lines, sums)
+        grouped_find(sizeof(floating)).line_weight[f.taps[2]][f.step[2]](
+            lines, dy + line * f.count[2] * channels, <void**> sums, rows, channels, f.count[2],
+            _inner(f), _outer(f), f.offset[2][0], f.size[2])

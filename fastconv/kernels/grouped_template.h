@@ -106,6 +106,125 @@ BODY void NAME(weight_of)(
             }
 }
 
+/* Depthwise, a line of pixels: out[p * out_step + c] = bias[c] + sum over r, t of
+ * x[r][shift + (p * S + t) * channels + c] * w[r][t * channels + c] for LINE_PIXELS p and R taps t.
+ * Each input is loaded once for all pixels that read it. There is a vector of channels at least;
+ * the last one may overlap the one before. */
+BODY void NAME(line_of)(
+    int R, int S, const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,
+    ptrdiff_t channels, const T *bias, T *out, ptrdiff_t out_step)
+{
+    for (ptrdiff_t next = LANES, c = 0; c < channels; c = next, next += LANES) {
+        if (next > channels) c = channels - LANES;
+        V y[LINE_PIXELS];
+        for (int p = 0; p < LINE_PIXELS; p++) {
+            y[p] = *(const V *)(bias + c);
+            PREFETCH_TO_WRITE(out + (p + LINE_PIXELS) * out_step + c);
+        }
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const T *at = (const T *)x[r] + shift + c, *weights = (const T *)w[r] + c;
+            V tap[MOST_LINE_TAPS];
+            for (int t = 0; t < R; t++) tap[t] = *(const V *)(weights + t * channels);
+            for (int j = 0; j < (LINE_PIXELS - 1) * S + R; j++) {
+                V value = *(const V *)(at + j * channels);
+                for (int p = 0; p < LINE_PIXELS; p++)
+                    if (j >= p * S && j < p * S + R) y[p] += value * tap[j - p * S];
+            }
+        }
+        for (int p = 0; p < LINE_PIXELS; p++) *(V *)(out + p * out_step + c) = y[p];
+    }
+}
+
+/* The same for a pixel and `taps` taps, those that are inside. */
+static void NAME(line_edge)(
+    const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t first, ptrdiff_t rows,
+    ptrdiff_t taps, ptrdiff_t channels, const void *bias, void *out)
+{
+    for (ptrdiff_t next = LANES, c = 0; c < channels; c = next, next += LANES) {
+        if (next > channels) c = channels - LANES;
+        V y = *(const V *)((const T *)bias + c);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (ptrdiff_t t = 0; t < taps; t++)
+                y += *(const V *)((const T *)x[r] + shift + t * channels + c)
+                     * *(const V *)((const T *)w[r] + first + t * channels + c);
+        *(V *)((T *)out + c) = y;
+    }
+}
+
+/* dw[r][t * channels + c] += sum over p of x[r][(p * S + t) * channels + c] * dy[p * channels + c]
+ * over the pixels of a line, of which those in [inner, outer) have all taps inside of its `size`
+ * places; the first tap of pixel 0 is at place `first`. */
+BODY void NAME(line_weight_of)(
+    int R, int S, const void *const *x, const T *dy, void *const *dw, ptrdiff_t rows,
+    ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t inner, ptrdiff_t outer, ptrdiff_t first,
+    ptrdiff_t size)
+{
+    for (ptrdiff_t c = 0; c + LANES <= channels; c += LANES)
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const T *line = (const T *)x[r] + c;
+            V s[2][MOST_LINE_TAPS]; /* two sums, to hide the latency of additions */
+            ptrdiff_t p = 0;
+            for (int t = 0; t < R; t++) s[0][t] = s[1][t] = (V){0};
+            while (p < pixels) {
+                const T *at = line + (first + p * S) * channels;
+                if (p >= inner && p + LINE_PIXELS <= outer) {
+                    V grad[LINE_PIXELS];
+                    for (int q = 0; q < LINE_PIXELS; q++)
+                        grad[q] = *(const V *)(dy + (p + q) * channels + c);
+                    for (int j = 0; j < (LINE_PIXELS - 1) * S + R; j++) {
+                        V value = *(const V *)(at + j * channels);
+                        for (int q = 0; q < LINE_PIXELS; q++)
+                            if (j >= q * S && j < q * S + R)
+                                s[q % 2][j - q * S] += value * grad[q];
+                    }
+                    p += LINE_PIXELS;
+                    continue;
+                }
+                V grad = *(const V *)(dy + p * channels + c);
+                for (int t = 0; t < R; t++)
+                    if (first + p * S + t >= 0 && first + p * S + t < size)
+                        s[0][t] += *(const V *)(at + t * channels) * grad;
+                p++;
+            }
+            for (int t = 0; t < R; t++)
+                *(V *)((T *)dw[r] + t * channels + c) += s[0][t] + s[1][t];
+        }
+    for (ptrdiff_t c = channels - channels % LANES; c < channels; c++)
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (int t = 0; t < R; t++) {
+                T sum = 0;
+                for (ptrdiff_t p = 0; p < pixels; p++) {
+                    ptrdiff_t place = first + p * S + t;
+                    if (place >= 0 && place < size)
+                        sum += ((const T *)x[r])[place * channels + c] * dy[p * channels + c];
+                }
+                ((T *)dw[r])[t * channels + c] += sum;
+            }
+}
+
+#define DEFINE_LINE(R, S)                                                                       \
+    static void NAME(line##R##_##S)(                                                            \
+        const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,            \
+        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step)                    \
+    {                                                                                           \
+        NAME(line_of)(R, S, x, shift, w, rows, channels, bias, out, out_step);                  \
+    }                                                                                           \
+    static void NAME(line_weight##R##_##S)(                                                     \
+        const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows,                  \
+        ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t inner, ptrdiff_t outer,                 \
+        ptrdiff_t first, ptrdiff_t size)                                                        \
+    {                                                                                           \
+        NAME(line_weight_of)(                                                                   \
+            R, S, x, dy, dw, rows, channels, pixels, inner, outer, first, size);                \
+    }
+DEFINE_LINE(1, 1)
+DEFINE_LINE(2, 1)
+DEFINE_LINE(3, 1)
+DEFINE_LINE(3, 2)
+DEFINE_LINE(5, 1)
+DEFINE_LINE(5, 2)
+#undef DEFINE_LINE
+
 #define DEFINE_GROUPED(W)                                                                       \
     static void NAME(tile##W)(                                                                  \
         const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t channels,          \
@@ -126,7 +245,20 @@ DEFINE_GROUPED(4)
 
 static const grouped_kernels NAME(kernels) = {
     {NULL, NAME(tile1), NAME(tile2), NULL, NAME(tile4)},
-    {NULL, NAME(weight1), NAME(weight2), NULL, NAME(weight4)}};
+    {NULL, NAME(weight1), NAME(weight2), NULL, NAME(weight4)},
+    {{NULL},
+     {NULL, NAME(line1_1)},
+     {NULL, NAME(line2_1)},
+     {NULL, NAME(line3_1), NAME(line3_2)},
+     {NULL},
+     {NULL, NAME(line5_1), NAME(line5_2)}},
+    {{NULL},
+     {NULL, NAME(line_weight1_1)},
+     {NULL, NAME(line_weight2_1)},
+     {NULL, NAME(line_weight3_1), NAME(line_weight3_2)},
+     {NULL},
+     {NULL, NAME(line_weight5_1), NAME(line_weight5_2)}},
+    NAME(line_edge)};
 
 #undef V
 #undef M
