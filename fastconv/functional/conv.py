@@ -1,6 +1,7 @@
 """Convolution, forward and both gradients: three products of one geometry."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -138,48 +139,102 @@ def conv3d(
 def conv(n, input, weight, bias, stride, padding, dilation, groups, algorithm=None, prepared=None):
     """`conv1d`, `conv2d` or `conv3d`; `prepared` keeps a layer's weights as kernels read them."""
     algorithm = _algorithm.resolve(algorithm)
-    if algorithm == "auto" and type(input) is type(weight) is np.ndarray:
-        # Small arrays of shapes that were checked before: all else would cost more than the work.
-        options = (n, stride, padding, dilation, groups)
-        plan = _small_plans.get(_small_key(options, input, weight, bias))
-        if plan is not None and input.flags.aligned and weight.flags.aligned:
-            return _small(input, weight, bias, *plan)
+    options = (n, stride, padding, dilation, groups)
+    if type(input) is type(weight) is np.ndarray and (bias is None or type(bias) is np.ndarray):
+        call = _calls.get(_key(options, input, weight, bias))
+        if call is not None and _aligned(input, weight, bias):
+            return _forward(call, input, weight, bias, algorithm, prepared)[0]
     return apply(
         _conv_rule,
         input,
         weight,
         bias,
-        n=n,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
+        options=options,
         algorithm=algorithm,
         prepared=prepared,
     )
 
 
-# Multiplications up to which a convolution is small, and the plans of such calls, by their key.
+class _Call(NamedTuple):
+    """What is known of calls with arguments like those that were checked."""
+
+    geometry: _geometry.Convolution
+    groups: int
+    unbatched: bool
+    memory: tuple  # (N, D', H', W', K)
+    view: tuple  # the same without the leading axes of length one
+    axes: tuple  # from there to (N, K, *spatial)
+    small: bool  # all else would cost more than the multiplications
+
+
+# By all that a check depends on: the next such call, of a training step or of a small network,
+# would spend as long on checks as on its work.
+_calls = {}
+# Multiplications up to which a convolution is small.
 SMALL = 1 << 13
-_small_plans = {}
 
 
-def _small_key(options, x, w, b):
-    """What a plan depends on; None for other than plain arrays and integers."""
+def _key(options, x, w, b):
+    """What a check depends on, of ndarrays; None for options that are not ints or tuples of them.
+
+    As keys, True and 1.0 would pass for 1.
+    """
     for option in options:
-        if type(option) is not int:
+        if type(option) is not int and not _plain(option):
             return None
     if b is None:
         return options, x.shape, w.shape, x.dtype, w.dtype
-    if type(b) is not np.ndarray or not b.flags.aligned:
-        return None
     return options, x.shape, w.shape, x.dtype, w.dtype, b.shape, b.dtype
 
 
-def _small(x, w, b, memory, axes, packed, groups):
-    y = np.empty(memory, x.dtype).transpose(axes)
-    small.correlate(x, w, b, y, packed, groups)
-    return y
+def _plain(option):
+    return type(option) is tuple and all(type(o) is int or _plain(o) for o in option)
+
+
+def _aligned(x, w, b):
+    return x.flags.aligned and w.flags.aligned and (b is None or b.flags.aligned)
+
+
+def _checked(x, w, b, n, stride, padding, dilation, groups):
+    """The arrays, fit for kernels, and the :class:`_Call`."""
+    given = x, w, b
+    x, w, b = _checks.as_float_arrays({"input": x, "weight": w}, {"bias": b})
+    batch, unbatched = _checks.batched("input", x, n)
+    key = None
+    if all(array is other for array, other in zip(given, (x, w, b), strict=True)):
+        key = _key((n, stride, padding, dilation, groups), x, w, b)
+    groups = _check(n, batch, w, b, groups)
+    geometry = _geometry.convolution(batch.shape[2:], w.shape[2:], stride, padding, dilation)
+    memory = (len(batch), *geometry.frame.count, len(w))
+    call = _Call(
+        geometry,
+        groups,
+        unbatched,
+        memory,
+        (len(batch), *geometry.output, len(w)),
+        (0, n + 1, *range(1, n + 1)),
+        math.prod(memory[:4]) * w.size <= SMALL,
+    )
+    if key is not None:
+        if len(_calls) >= _geometry.CACHED_SHAPES:
+            _calls.clear()
+        _calls[key] = call
+    return (x, w, b), call
+
+
+def _forward(call, x, w, b, algorithm, prepared):
+    """The result, and the input and kernels as kernels read them, if that was needed."""
+    x = x[None] if call.unbatched else x
+    y = np.empty(call.view, x.dtype)
+    result = y.transpose(call.axes)
+    image = kernels = None
+    if call.small and algorithm == "auto":
+        small.correlate(x, w, b, result, call.geometry.frame.packed, call.groups)
+    else:
+        image, kernels = channels_last(x), by_group(w, call.groups)
+        frame = call.geometry.frame
+        correlate(image, kernels, b, y.reshape(call.memory), frame, algorithm, prepared)
+    return (result[0] if call.unbatched else result), image, kernels
 
 
 def _check(n, x, w, b, groups):
@@ -206,43 +261,31 @@ def _check(n, x, w, b, groups):
     return groups
 
 
-def _conv_rule(needs, x, w, b, *, n, stride, padding, dilation, groups, algorithm, prepared=None):
-    given = x, w, b
-    x, w, b = _checks.as_float_arrays({"input": x, "weight": w}, {"bias": b})
-    x, unbatched = _checks.batched("input", x, n)
-    key = _small_key((n, stride, padding, dilation, groups), x, w, b)
-    groups = _check(n, x, w, b, groups)
-    geometry = _geometry.convolution(x.shape[2:], w.shape[2:], stride, padding, dilation)
-    kernels = by_group(w, groups)
-    image = channels_last(x)
-    work = len(image) * math.prod(geometry.frame.count) * w.size
-    if algorithm == "auto" and work <= SMALL:
-        memory = (len(x), *geometry.output, len(w))
-        plan = memory, (0, n + 1, *range(1, n + 1)), geometry.frame.packed, groups
-        result = _small(x, w, b, *plan)
-        if key is not None and all(a is b for a, b in zip(given, (x, w, b), strict=True)):
-            if len(_small_plans) >= _geometry.CACHED_SHAPES:
-                _small_plans.clear()
-            _small_plans[key] = plan
-    else:
-        y = np.empty((len(image), *geometry.frame.count, len(w)), x.dtype)
-        correlate(image, kernels, b, y, geometry.frame, algorithm, prepared)
-        result = channels_first(y, n + 2)
+def _conv_rule(needs, x, w, b, *, options, algorithm, prepared=None):
+    call = None
+    if type(x) is type(w) is np.ndarray and (b is None or type(b) is np.ndarray):
+        call = _calls.get(_key(options, x, w, b)) if _aligned(x, w, b) else None
+    if call is None:
+        (x, w, b), call = _checked(x, w, b, *options)
+    result, image, kernels = _forward(call, x, w, b, algorithm, prepared)
 
     def backward(g):
-        dy = channels_last(g[None] if unbatched else g)
+        images = channels_last(x[None] if call.unbatched else x) if image is None else image
+        weights = by_group(w, call.groups) if kernels is None else kernels
+        dy = channels_last(g[None] if call.unbatched else g)
         dx = dw = db = None
         if needs[0]:
-            dx = channels_first(gradient_by_input(dy, kernels, geometry, algorithm), n + 2)
-            dx = dx[0] if unbatched else dx
+            dx = gradient_by_input(dy, weights, call.geometry, algorithm)
+            dx = channels_first(dx, w.ndim)
+            dx = dx[0] if call.unbatched else dx
         if needs[1]:
-            dw = correlate_weight(image, dy, kernels.shape, geometry.frame, algorithm)
-            dw = channels_first(dw.reshape(len(w), *kernels.shape[2:]), n + 2)
+            dw = correlate_weight(images, dy, weights.shape, call.geometry.frame, algorithm)
+            dw = channels_first(dw.reshape(len(w), *weights.shape[2:]), w.ndim)
         if needs[2]:
             db = channel_sums(dy.reshape(-1, dy.shape[-1])).astype(dy.dtype)
         return dx, dw, db
 
-    return (result[0] if unbatched else result), backward
+    return result, backward
 
 
 def by_group(w, groups):
