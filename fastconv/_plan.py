@@ -1,4 +1,4 @@
-"""How a correlation is computed, decided from shapes alone: which kernel, cut how, with what memory.
+"""How a correlation is computed, from shapes alone: by which kernel, cut how, in what memory.
 
 Three ways give the forward pass and the gradients:
 

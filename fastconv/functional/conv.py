@@ -179,16 +179,17 @@ def _key(options, x, w, b):
 
     As keys, True and 1.0 would pass for 1.
     """
-    for option in options:
-        if type(option) is not int and not _plain(option):
-            return None
+    if not _plain(options):
+        return None
     if b is None:
         return options, x.shape, w.shape, x.dtype, w.dtype
     return options, x.shape, w.shape, x.dtype, w.dtype, b.shape, b.dtype
 
 
-def _plain(option):
-    return type(option) is tuple and all(type(o) is int or _plain(o) for o in option)
+def _plain(options):
+    if type(options) is not tuple:
+        return False
+    return not [o for o in options if type(o) is not int and not _plain(o)]
 
 
 def _aligned(x, w, b):

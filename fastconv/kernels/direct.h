@@ -24,10 +24,11 @@
 /* What direct_template.h defines, for one element type; the pair is for tiles, and wide ones. */
 typedef struct {
     void (*tile[2])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
-                    const void *w, const void *bias, void *const *out, int pixels, int cols);
+                    const void *w, const void *bias, void *const *out, int pixels,
+                    ptrdiff_t cols);
     void (*even_tile[2])(const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
                          ptrdiff_t run, const void *w, const void *bias, void *out,
-                         ptrdiff_t out_step, int pixels, int cols);
+                         ptrdiff_t out_step, int pixels, ptrdiff_t cols);
     void (*dots[MOST_DOTS + 1])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
                                 ptrdiff_t run, const void *w, const void *bias, void *const *out,
                                 int pixels);

@@ -14,11 +14,11 @@ cdef extern from "direct.h" nogil:
     ctypedef struct direct_kernels:
         void (*tile[2])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
-            const void* bias, void** out, int pixels, int cols) nogil
+            const void* bias, void** out, int pixels, Py_ssize_t cols) nogil
         void (*even_tile[2])(
             const void* a, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
             Py_ssize_t run, const void* w, const void* bias, void* out, Py_ssize_t out_step,
-            int pixels, int cols) nogil
+            int pixels, Py_ssize_t cols) nogil
         void (*dots[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void** out, int pixels) nogil

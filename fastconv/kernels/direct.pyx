@@ -137,14 +137,15 @@ cdef void _correlate_strip(
                        work, places, rows)
     if panels_inside:
         for tile in range(tiles):
-            for panel in range(panel0, panel1):
-                _tile(rows + tile * size, depth // run, stride, run, w, bias, outputs,
-                      places + tile * size, group, panel, min(size, p1 - p0 - tile * size))
+            _tile(rows + tile * size, depth // run, stride, run, w, bias, outputs,
+                  places + tile * size, group, panel0, panel1,
+                  min(size, p1 - p0 - tile * size))
     else:
         for panel in range(panel0, panel1):
             for tile in range(tiles):
                 _tile(rows + tile * size, depth // run, stride, run, w, bias, outputs,
-                      places + tile * size, group, panel, min(size, p1 - p0 - tile * size))
+                      places + tile * size, group, panel, panel + 1,
+                      min(size, p1 - p0 - tile * size))
 
 
 cdef Py_ssize_t _point_tiles(
@@ -170,17 +171,18 @@ cdef Py_ssize_t _point_tiles(
 cdef inline void _tile(
     const floating** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run,
     const floating[:, :, :, ::1] w, const floating[:, ::1] bias, Py_ssize_t outputs,
-    floating** places, Py_ssize_t group, Py_ssize_t panel, Py_ssize_t pixels,
+    floating** places, Py_ssize_t group, Py_ssize_t panel0, Py_ssize_t panel1, Py_ssize_t pixels,
 ) noexcept nogil:
-    """One register tile: its pixels, one panel of output channels."""
+    """One register tile after the other: its pixels, panels [panel0, panel1) of outputs."""
     cdef Py_ssize_t width = w.shape[3], p
     cdef Py_ssize_t size = _tile_pixels(width, sizeof(floating))
     cdef void* out[TILE_PIXELS]
     for p in range(size):
-        out[p] = places[p] + panel * width
+        out[p] = places[p] + panel0 * width
     direct_find(sizeof(floating)).tile[size == WIDE_PIXELS](
-        <const void**> rows, runs, stride, run, &w[group, panel, 0, 0],
-        &bias[group, panel * width], out, <int> pixels, <int> min(width, outputs - panel * width))
+        <const void**> rows, runs, stride, run, &w[group, panel0, 0, 0],
+        &bias[group, panel0 * width], out, <int> pixels,
+        min(panel1 * width, outputs) - panel0 * width)
 
 
 def correlate_dots(
@@ -316,13 +318,12 @@ cdef void _correlate_line(
 ) noexcept nogil:
     """Panels [panel0, panel1) of the pixels of an output line."""
     cdef Py_ssize_t width = w.shape[2], size = _tile_pixels(width, sizeof(floating))
-    cdef Py_ssize_t tile, panel
+    cdef Py_ssize_t tile
     for tile in range((pixels + size - 1) // size):
-        for panel in range(panel0, panel1):
-            direct_find(sizeof(floating)).even_tile[size == WIDE_PIXELS](
-                at, step, offsets, runs, run, &w[panel, 0, 0], bias + panel * width,
-                out + panel * width, out_step, <int> min(size, pixels - tile * size),
-                <int> min(width, outputs - panel * width))
+        direct_find(sizeof(floating)).even_tile[size == WIDE_PIXELS](
+            at, step, offsets, runs, run, &w[panel0, 0, 0], bias + panel0 * width,
+            out + panel0 * width, out_step, <int> min(size, pixels - tile * size),
+            min(panel1 * width, outputs) - panel0 * width)
         at += size * step
         out += size * out_step
 

@@ -8,18 +8,18 @@
 
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
-/* out[p][0:cols] = bias + sum over r, i of rows[r * stride + p][i] * w[r * run + i][0:cols]
- *
- * for the first `pixels` of P pixels and up to N vectors; all P row pointers must be readable.
- * `w` and `bias` are padded to N vectors. */
+/* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[panel of k][r * run + i][k]
+ * for the first `pixels` of P pixels and `cols` outputs k, in panels of N vectors; all P row
+ * pointers must be readable, `w` and `bias` are padded to whole panels. */
 BODY NAME(tile_of)(
-    int P, int N, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
-    const T *w, const T *bias, void *const *out, int pixels, int cols)
+    int P, int N, int whole, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
+    ptrdiff_t run, const T *w, const T *bias, void *const *out, ptrdiff_t shift, int pixels,
+    ptrdiff_t cols)
 {
     V c[TILE_PIXELS][3];
     for (int p = 0; p < P; p++) {
-        PREFETCH_TO_WRITE(out[p]);
-        PREFETCH_TO_WRITE((T *)out[p] + N * LANES - 1);
+        PREFETCH_TO_WRITE((T *)out[p] + shift);
+        PREFETCH_TO_WRITE((T *)out[p] + shift + N * LANES - 1);
         for (int n = 0; n < N; n++) c[p][n] = *(const V *)(bias + n * LANES);
     }
     for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
@@ -32,36 +32,39 @@ BODY NAME(tile_of)(
                 for (int n = 0; n < N; n++) c[p][n] += a[p][i] * b[n];
         }
     }
-    if (pixels == P && cols == N * LANES) {
+    if (whole)
         for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++) *(V *)((T *)out[p] + n * LANES) = c[p][n];
-    } else {
-        V parts[TILE_PIXELS][3];
-        for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++) parts[p][n] = c[p][n];
-        for (int p = 0; p < pixels; p++) memcpy(out[p], parts[p], cols * sizeof(T));
+            for (int n = 0; n < N; n++) *(V *)((T *)out[p] + shift + n * LANES) = c[p][n];
+    else
+        for (int p = 0; p < pixels; p++) memcpy((T *)out[p] + shift, c[p], cols * sizeof(T));
+}
+
+/* `whole` is known when compiled, so that the accumulators of whole tiles never leave registers. */
+#define DEFINE_TILE(name, P, N)                                                                 \
+    KERNEL NAME(name)(                                                                          \
+        const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,               \
+        const void *weights, const void *bias, void *const *out, int pixels, ptrdiff_t cols)    \
+    {                                                                                           \
+        const T *w = weights, *b = bias;                                                        \
+        const ptrdiff_t width = N * LANES, panel = runs * run * width;                          \
+        ptrdiff_t k = 0;                                                                        \
+        if (pixels == P)                                                                        \
+            for (; k + width <= cols; k += width, w += panel)                                   \
+                NAME(tile_of)(P, N, 1, rows, runs, stride, run, w, b + k, out, k, P, width);    \
+        for (; k < cols; k += width, w += panel)                                                \
+            NAME(tile_of)(P, N, 0, rows, runs, stride, run, w, b + k, out, k, pixels,           \
+                          cols - k < width ? cols - k : width);                                 \
     }
-}
-
-KERNEL NAME(tile)(
-    const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run, const void *w,
-    const void *bias, void *const *out, int pixels, int cols)
-{
-    NAME(tile_of)(TILE_PIXELS, 2, rows, runs, stride, run, w, bias, out, pixels, cols);
-}
-
-KERNEL NAME(wide_tile)(
-    const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run, const void *w,
-    const void *bias, void *const *out, int pixels, int cols)
-{
-    NAME(tile_of)(WIDE_PIXELS, 3, rows, runs, stride, run, w, bias, out, pixels, cols);
-}
+DEFINE_TILE(tile, TILE_PIXELS, 2)
+DEFINE_TILE(wide_tile, WIDE_PIXELS, 3)
+#undef DEFINE_TILE
 
 /* The same for pixels whose inputs and outputs lie evenly: run r of pixel p is at
  * a[p * step + offsets[r]], its outputs at out[p * out_step]. */
 BODY NAME(even_tile_of)(
-    int P, int N, const T *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
-    ptrdiff_t run, const T *w, const T *bias, T *out, ptrdiff_t out_step, int pixels, int cols)
+    int P, int N, int whole, const T *a, ptrdiff_t step, const ptrdiff_t *offsets,
+    ptrdiff_t runs, ptrdiff_t run, const T *w, const T *bias, T *out, ptrdiff_t out_step,
+    int pixels, ptrdiff_t cols)
 {
     V c[TILE_PIXELS][3];
     for (int p = 0; p < P; p++) {
@@ -81,32 +84,34 @@ BODY NAME(even_tile_of)(
                 }
         }
     }
-    if (pixels == P && cols == N * LANES) {
+    if (whole)
         for (int p = 0; p < P; p++)
             for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p][n];
-    } else {
-        V parts[TILE_PIXELS][3];
-        for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++) parts[p][n] = c[p][n];
-        for (int p = 0; p < pixels; p++) memcpy(out + p * out_step, parts[p], cols * sizeof(T));
+    else
+        for (int p = 0; p < pixels; p++) memcpy(out + p * out_step, c[p], cols * sizeof(T));
+}
+
+#define DEFINE_EVEN_TILE(name, P, N)                                                            \
+    KERNEL NAME(name)(                                                                          \
+        const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run, \
+        const void *weights, const void *bias, void *to, ptrdiff_t out_step, int pixels,        \
+        ptrdiff_t cols)                                                                         \
+    {                                                                                           \
+        const T *w = weights, *b = bias;                                                        \
+        const ptrdiff_t width = N * LANES, panel = runs * run * width;                          \
+        T *out = to;                                                                            \
+        ptrdiff_t k = 0;                                                                        \
+        if (pixels == P)                                                                        \
+            for (; k + width <= cols; k += width, w += panel)                                   \
+                NAME(even_tile_of)(P, N, 1, a, step, offsets, runs, run, w, b + k, out + k,     \
+                                   out_step, P, width);                                         \
+        for (; k < cols; k += width, w += panel)                                                \
+            NAME(even_tile_of)(P, N, 0, a, step, offsets, runs, run, w, b + k, out + k,         \
+                               out_step, pixels, cols - k < width ? cols - k : width);          \
     }
-}
-
-KERNEL NAME(even_tile)(
-    const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run,
-    const void *w, const void *bias, void *out, ptrdiff_t out_step, int pixels, int cols)
-{
-    NAME(even_tile_of)(
-        TILE_PIXELS, 2, a, step, offsets, runs, run, w, bias, out, out_step, pixels, cols);
-}
-
-KERNEL NAME(wide_even_tile)(
-    const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run,
-    const void *w, const void *bias, void *out, ptrdiff_t out_step, int pixels, int cols)
-{
-    NAME(even_tile_of)(
-        WIDE_PIXELS, 3, a, step, offsets, runs, run, w, bias, out, out_step, pixels, cols);
-}
+DEFINE_EVEN_TILE(even_tile, TILE_PIXELS, 2)
+DEFINE_EVEN_TILE(wide_even_tile, WIDE_PIXELS, 3)
+#undef DEFINE_EVEN_TILE
 
 /* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[k * depth + r * run + i] for
  * K outputs of P pixels: vectors run along the sum, for outputs too few to fill one. */
