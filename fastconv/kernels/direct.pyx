@@ -46,6 +46,13 @@ cdef inline Py_ssize_t _tile_pixels(Py_ssize_t width, Py_ssize_t itemsize) noexc
     return WIDE_PIXELS if width * itemsize == 3 * VECTOR_BYTES else TILE_PIXELS
 
 
+cdef inline Py_ssize_t _tile_start(
+    Py_ssize_t tile, Py_ssize_t size, Py_ssize_t pixels,
+) noexcept nogil:
+    """The first of a tile's pixels: the last tile overlaps the one before, if there is one."""
+    return max(min(tile * size, pixels - size), 0)
+
+
 def pack(
     const floating[:, :, :, :, :, :] w,  # IN   (G, K, taps along three axes, C), any strides
     floating[:, :, :, ::1] packed,       # OUT  (G, panels, taps * C, width)
@@ -132,20 +139,14 @@ cdef void _correlate_strip(
     cdef Py_ssize_t stride = tiles * size
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
-    cdef Py_ssize_t tile, panel, run
+    cdef Py_ssize_t tile, panel, run, p
     run = _point_tiles(x, y + group * outputs, f, group, groups, depth, outputs, p0, p1, stride,
                        work, places, rows)
-    if panels_inside:
+    for panel in range(panel0, panel0 + 1 if panels_inside else panel1):
         for tile in range(tiles):
-            _tile(rows + tile * size, depth // run, stride, run, w, bias, outputs,
-                  places + tile * size, group, panel0, panel1,
-                  min(size, p1 - p0 - tile * size))
-    else:
-        for panel in range(panel0, panel1):
-            for tile in range(tiles):
-                _tile(rows + tile * size, depth // run, stride, run, w, bias, outputs,
-                      places + tile * size, group, panel, panel + 1,
-                      min(size, p1 - p0 - tile * size))
+            p = _tile_start(tile, size, p1 - p0)
+            _tile(rows + p, depth // run, stride, run, w, bias, outputs, places + p, group,
+                  panel, panel1 if panels_inside else panel + 1, min(size, p1 - p0))
 
 
 cdef Py_ssize_t _point_tiles(
@@ -318,14 +319,13 @@ cdef void _correlate_line(
 ) noexcept nogil:
     """Panels [panel0, panel1) of the pixels of an output line."""
     cdef Py_ssize_t width = w.shape[2], size = _tile_pixels(width, sizeof(floating))
-    cdef Py_ssize_t tile
+    cdef Py_ssize_t tile, p
     for tile in range((pixels + size - 1) // size):
+        p = _tile_start(tile, size, pixels)
         direct_find(sizeof(floating)).even_tile[size == WIDE_PIXELS](
-            at, step, offsets, runs, run, &w[panel0, 0, 0], bias + panel0 * width,
-            out + panel0 * width, out_step, <int> min(size, pixels - tile * size),
+            at + p * step, step, offsets, runs, run, &w[panel0, 0, 0], bias + panel0 * width,
+            out + p * out_step + panel0 * width, out_step, <int> min(size, pixels),
             min(panel1 * width, outputs) - panel0 * width)
-        at += size * step
-        out += size * out_step
 
 
 cdef inline void _copy_line(
