@@ -1,27 +1,33 @@
-"""The benchmark command: its table, its chart and its file, and the results that it times."""
+"""``fastconv bench``: its tables, its chart and its files, and the results that it times."""
 
+import importlib.util
 import json
+import math
 import os
+import re
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-COMMAND = Path(__file__).parents[1] / "benchmarks" / "conv.py"
+from fastconv.bench import harness, report
+
+BENCH = ("-m", "fastconv", "bench")
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "conv.py"
 LAYER = "MobileNetV2 3x3 384 @14 depthwise batch 1"
-
-pytestmark = pytest.mark.skipif(
-    not COMMAND.is_file(), reason="the folder benchmarks is not beside tests"
-)
+NOTHING = "\N{EN DASH}"
+TORCH = importlib.util.find_spec("torch") is not None
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, **environment):
+    """Run Python in `folder`."""
     return subprocess.run(
-        [sys.executable, str(COMMAND), *arguments],
+        [sys.executable, *map(str, arguments)],
         cwd=folder,
-        env=os.environ | {"PYTHONUTF8": "1"},
+        env=os.environ | {"PYTHONUTF8": "1"} | environment,
         capture_output=True,
         encoding="utf-8",
         timeout=600,
@@ -41,11 +47,24 @@ def tables(text):
     return found
 
 
+def near(value, rel=0.02, absolute=0.01):
+    """A printed figure that was computed from others before they were rounded."""
+    return pytest.approx(value, rel=rel, abs=absolute)
+
+
+def torch_best(row):
+    return min(float(row["torch NCHW ms"]), float(row["torch ch. last ms"]))
+
+
+# Convolution layers
+
+
 def test_quick_run(tmp_path):
     pytest.importorskip("matplotlib")
-    arguments = ("--quick", "--rounds", "1", "--layers", LAYER, "--json", "samples.json")
-    done = run(tmp_path, *arguments)
+    options = ("--quick", "--rounds", "1", "--layers", LAYER, "--json", "samples.json")
+    done = run(tmp_path, *BENCH, "conv", *options)
     assert done.returncode == 0, done.stderr
+    samples = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))
 
     forward, both = tables(done.stdout)
     for (row, mean, lowest), passes in ((forward, 1), (both, 3)):
@@ -56,39 +75,203 @@ def test_quick_run(tmp_path):
         gflop = passes * 2 * 384 * 14 * 14 * 9 / 1e9
         assert row["GFLOP"] == f"{gflop:.3f}"
         assert float(row["error"]) < 1e-4
-        assert float(row["GFLOP/s"]) == pytest.approx(
-            gflop / float(row["fastconv ms"]) * 1e3, rel=0.02, abs=1e-3
-        )
-        assert float(row["vs NumPy"]) == pytest.approx(
-            float(row["NumPy ms"]) / float(row["fastconv ms"]), rel=0.02, abs=0.01
-        )
-        assert mean["vs NumPy"] == lowest["vs NumPy"] == row["vs NumPy"]
+        speed = gflop / float(row["fastconv ms"]) * 1e3
+        assert float(row["GFLOP/s"]) == near(speed)
+        assert float(row["of peak"].rstrip("%")) == near(1e11 * speed / samples["peak"], absolute=1)
+        ratios = {"vs NumPy": float(row["NumPy ms"]), "vs tuned": float(row["NumPy tuned ms"])}
+        if TORCH:
+            ratios["vs torch"] = torch_best(row)
+            assert float(row["torch error"]) < 1e-4
+        for title, other in ratios.items():
+            assert float(row[title]) == near(other / float(row["fastconv ms"]))
+            assert mean[title] == lowest[title] == row[title]
+    assert float(forward[0]["prepared ms"]) > 0
+    if TORCH:
+        prepared = torch_best(forward[0]) / float(forward[0]["prepared ms"])
+        assert float(forward[0]["prepared vs torch"]) == near(prepared)
 
     head = (tmp_path / "conv-benchmark.png").read_bytes()[:24]
     assert head.startswith(b"\x89PNG\r\n\x1a\n")
     assert min(struct.unpack(">II", head[16:])) > 200
 
-    records = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))["records"]
-    assert [record["pass"] for record in records] == ["forward", "forward + backward"]
-    for record, results in zip(records, (1, 4), strict=True):
+    assert [record["pass"] for record in samples["records"]] == ["forward", "forward + backward"]
+    for record, results in zip(samples["records"], (1, 4), strict=True):
         assert {"fastconv", "NumPy"} <= set(record["seconds"])
-        assert all(len(samples) == 1 for samples in record["seconds"].values())
+        assert all(len(times) == 1 for times in record["seconds"].values())
         for errors in record["errors"].values():
             assert len(errors) == results
             assert max(errors.values()) < 1e-4
 
 
+def test_one_thread_with_malloc_as_it_is_without_pytorch_and_matplotlib(tmp_path):
+    code = """
+import sys
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+absent = ("torch", "matplotlib")
+PathFinder.find_spec = lambda name, *rest: None if name in absent else find(name, *rest)
+from fastconv.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    options = ("--quick", "--rounds", "1", "--layers", LAYER, "--no-backward")
+    threads = ("--threads", "1", "--default-malloc")
+    done = run(tmp_path, "-c", code, "bench", "conv", *options, *threads)
+    assert done.returncode == 0, done.stderr
+    (forward,) = tables(done.stdout)
+    assert [row["layer"] for row in forward] == [LAYER, "geometric mean of 1", "lowest of 1"]
+    assert forward[0]["vs torch"] == forward[0]["torch error"] == NOTHING
+    assert forward[1]["vs torch"] == forward[2]["vs torch"] == NOTHING
+    assert "torch NCHW ms" not in forward[0]
+    assert list(tmp_path.iterdir()) == []
+
+    lines = done.stdout.splitlines()
+    assert "- PyTorch is not installed" in lines
+    assert "- threads of every contender: 1" in lines
+    assert any(line.startswith("- threads 1 of ") for line in lines)
+    assert any(
+        re.match(r"- BLAS .*\((1 threads outside|threads not controllable)\)", line)
+        for line in lines
+    )
+    assert "with malloc as it is by default" in done.stdout
+
+
+@pytest.mark.skipif(not SCRIPT.is_file(), reason="the folder benchmarks is not beside tests")
+def test_the_script_hands_its_options_on(tmp_path):
+    done = run(tmp_path, SCRIPT, "--rounds", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fastconv: rounds must be at least 1, got 0\n"
+
+
+# The environment
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_command_starts_again_where_the_environment_differs(warm, tmp_path):
+    code = f"""
+import json, os, sys
+from fastconv.bench.command import enter_environment
+print("started", flush=True)
+enter_environment(3, {warm})
+print(json.dumps([sys.argv[1:], sys.warnoptions, dict(os.environ)]))
+"""
+    flags = ("-W", "error::UserWarning", "-c", code, "an argument", "--an-option")
+    done = run(tmp_path, *flags, MALLOC_TOP_PAD_="1", OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+    *started, printed = done.stdout.splitlines()
+    assert started == ["started"] * 2
+    arguments, warnings, environment = json.loads(printed)
+    assert arguments == ["an argument", "--an-option"]
+    assert warnings == ["error::UserWarning"]
+    assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == "3"
+    malloc = {name for name in environment if name.startswith("MALLOC_")}
+    names = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"}
+    assert malloc == (names if warm else set())
+    assert environment.get("MALLOC_TOP_PAD_") != "1"
+
+
+def test_other_commands_load_no_benchmark(tmp_path):
+    code = "import sys; from fastconv import cli; cli.main(['info']); print(*sys.modules)"
+    done = run(tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "fastconv.bench.command" in loaded
+    for name in ("torch", "matplotlib", "scipy.signal", "fastconv.bench.harness"):
+        assert name not in loaded
+    done = run(tmp_path, "-c", "import sys, fastconv; print(*sys.modules)")
+    assert "fastconv.bench" not in done.stdout.split()
+
+
+# Bad options
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--layers", "no such layer"), "--layers 'no such layer': no layer matches"),
-        (("--rounds", "0"), "--rounds must be at least 1, got 0"),
-        (("--plot", "nowhere/chart.png"), "no such folder: nowhere"),
+        (
+            ("conv", "--layers", "no such layer"),
+            "layers must match the name or origin of a layer, got 'no such layer'; there are: "
+            "ResNet 7x7 3->64",
+        ),
+        (("conv", "--layers", "("), "layers must be a regular expression, got '('"),
+        (("conv", "--rounds", "0"), "rounds must be at least 1, got 0"),
+        (("conv", "--threads", "0"), "threads must be at least 1, got 0"),
+        (("conv", "--threads", "5000"), "threads must be at most 4096, got 5000"),
+        (("conv", "--json", "."), ". cannot be written: it is a folder"),
+        (
+            ("conv", "--json", "nowhere/samples.json"),
+            "nowhere/samples.json cannot be written: there is no folder nowhere",
+        ),
     ],
 )
 def test_bad_options_are_refused_before_measuring(tmp_path, arguments, message):
-    done = run(tmp_path, *arguments)
+    refused(tmp_path, arguments, message)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere/chart.png", "nowhere/chart.png cannot be written: there is no folder nowhere"),
+        ("chart.text", "the suffix of --plot must be one of"),
+    ],
+)
+def test_charts_that_cannot_be_drawn_are_refused_before_measuring(tmp_path, path, message):
+    pytest.importorskip("matplotlib")
+    refused(tmp_path, ("conv", "--plot", path), message)
+
+
+def refused(folder, arguments, message):
+    done = run(folder, *BENCH, *arguments)
     assert done.returncode == 2
-    assert message in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"fastconv: {message}")
     assert done.stdout == ""
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
+
+
+# What is printed, and what is not
+
+
+@pytest.mark.parametrize("wrong", [2.0, math.nan, math.inf])
+def test_wrong_results_are_not_timed(wrong):
+    truth = np.array([[1.0, -4.0]])
+    errors = harness.largest_errors((truth + 1e-4, truth), (truth, truth), "a form")
+    assert errors == {"output": pytest.approx(1e-4 / 4), "input gradient": 0}
+    result = truth.copy()
+    result[0, 1] = wrong
+    with pytest.raises(FloatingPointError, match="wrong input gradient: a form"):
+        harness.largest_errors((truth, result), (truth, truth), "a form")
+
+
+def test_summaries_pass_over_what_is_missing():
+    records = [
+        {"layer": "a", "seconds": {"fastconv": [1.0, 9.0, 2.0]}, "groups": 1},
+        {"layer": "b", "seconds": {"fastconv": [0.5], "NumPy": [4.0]}, "groups": 2},
+        {"layer": "c", "seconds": {"fastconv": [0.5], "NumPy": [1.0]}, "groups": 1},
+    ]
+
+    def versus(record):
+        return report.quotient(report.median(record, "NumPy"), report.median(record, "fastconv"))
+
+    columns = [
+        report.Column("layer", lambda record: record["layer"]),
+        *report.times(records, ("fastconv", "NumPy", "SciPy")),
+        report.Column("vs", versus, report.ratio),
+    ]
+    summaries = [
+        report.mean("vs"),
+        report.lowest("vs"),
+        report.mean("vs", name="{} dense", of=lambda record: record["groups"] == 1),
+        report.mean("vs", name="{} of none", of=lambda record: record["groups"] == 3),
+    ]
+    text = report.table(records, columns, summaries)
+    assert [list(row.values()) for row in tables(text)[0]] == [
+        ["a", "2000", NOTHING, NOTHING],
+        ["b", "500", "4000", "8.00"],
+        ["c", "500", "1000", "2.00"],
+        ["geometric mean of 3", "", "", "4.00"],
+        ["lowest of 3", "", "", "2.00"],
+        ["2 dense", "", "", "2.00"],
+        ["0 of none", "", "", NOTHING],
+    ]
+    assert len({len(line) for line in text.splitlines()}) == 1

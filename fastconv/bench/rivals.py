@@ -12,18 +12,30 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import signal
-from timing import once
 
 import fastconv
 import fastconv.functional as F
 from fastconv import nn
+from fastconv.bench.timing import once
 
 try:
     import torch
 except ImportError:
     torch = None
 
-__all__ = ["COLUMNS", "RESULTS", "TORCH", "Rival", "reference", "rivals", "set_num_threads"]
+__all__ = [
+    "COLUMNS",
+    "RESULTS",
+    "TORCH",
+    "Rival",
+    "channels_last",
+    "fastconv_rival",
+    "reference",
+    "rivals",
+    "set_num_threads",
+    "torch",
+    "torch_rival",
+]
 
 TORCH = ("torch NCHW", "torch ch. last")
 COLUMNS = ("fastconv", "prepared", "NumPy", "NumPy tuned", "loops", "SciPy", *TORCH)
@@ -31,18 +43,24 @@ COLUMNS = ("fastconv", "prepared", "NumPy", "NumPy tuned", "loops", "SciPy", *TO
 RESULTS = ("output", "input gradient", "weight gradient", "bias gradient")
 
 
+def at_once():
+    """The estimate of a form that never takes long."""
+    return 0.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Rival:
     """One form: its column in the table, and its two passes as calls without arguments.
 
-    `forward` returns the output, `step` all RESULTS, where the form has a backward pass.
-    `estimate` returns about the seconds of `forward` without running all of it.
+    `forward` returns the output, `step` RESULTS, as many as there are; None where the form does
+    not have that pass. `estimate` returns about the seconds of `forward` without running all of
+    it.
     """
 
     column: str
-    forward: Callable
+    forward: Callable | None
     step: Callable | None = None
-    estimate: Callable = lambda: 0.0
+    estimate: Callable = at_once
 
 
 def rivals(layer, arrays):
@@ -78,15 +96,6 @@ def fastconv_forms(layer, x, w, b, dy):
         "groups": layer.groups,
     }
     x, w, dy = map(channels_last, (x, w, dy))
-    inputs = [fastconv.Tensor(array, requires_grad=True) for array in (x, w, b)]
-
-    def step():
-        for tensor in inputs:
-            tensor.grad = None
-        y = conv(*inputs, **options)
-        y.backward(dy)
-        return y, *(tensor.grad for tensor in inputs)
-
     layer_class = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[layer.n - 1]
     module = layer_class(layer.inputs, layer.outputs, layer.kernel, **options)
     module.load_state_dict({"weight": w, "bias": b})
@@ -96,10 +105,22 @@ def fastconv_forms(layer, x, w, b, dy):
         with fastconv.no_grad():
             return module(x)
 
-    return [
-        Rival("fastconv", lambda: conv(x, w, b, **options), step),
-        Rival("prepared", prepared),
-    ]
+    ours = fastconv_rival("fastconv", lambda *inputs: conv(*inputs, **options), (x, w, b), dy)
+    return [ours, Rival("prepared", prepared)]
+
+
+def fastconv_rival(column, call, inputs, dy):
+    """`call` of the arrays; in a step, of Tensors of them, whose output has the gradient `dy`."""
+    tensors = [fastconv.Tensor(array, requires_grad=True) for array in inputs]
+
+    def step():
+        for tensor in tensors:
+            tensor.grad = None
+        y = call(*tensors)
+        y.backward(dy)
+        return y, *(tensor.grad for tensor in tensors)
+
+    return Rival(column, lambda: call(*inputs), step)
 
 
 def channels_last(array):
@@ -333,15 +354,20 @@ def torch_form(column, memory, layer, x, w, b, dy):
             (dy, layer.output_shape),
         )
     )
-    b = torch.from_numpy(b)
-    inputs = [tensor.detach().requires_grad_() for tensor in (x, w, b)]
+    inputs = (x, w, torch.from_numpy(b))
+    return torch_rival(column, lambda *inputs: conv(*inputs, *options), inputs, dy)
+
+
+def torch_rival(column, call, inputs, dy):
+    """`call` of the torch tensors; in a step, with `dy` as the gradient of its output."""
+    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
 
     def forward():
         with torch.inference_mode():
-            return conv(x, w, b, *options)
+            return call(*inputs)
 
     def step():
-        y = conv(*inputs, *options)
-        return y.detach(), *torch.autograd.grad(y, inputs, dy)
+        y = call(*leaves)
+        return y.detach(), *torch.autograd.grad(y, leaves, dy)
 
     return Rival(column, forward, step)
