@@ -1,5 +1,6 @@
 """``fastconv bench``: its tables, its chart and its files, and the results that it times."""
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -13,7 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv.bench import harness, report
+import fastconv
+from fastconv import _correlate
+from fastconv._algorithm import ALGORITHMS
+from fastconv.bench import algorithms, harness, report, rivals
+from fastconv.bench.layers import LAYERS
+from fastconv.kernels import direct
 
 BENCH = ("-m", "fastconv", "bench")
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "conv.py"
@@ -141,6 +147,113 @@ def test_the_script_hands_its_options_on(tmp_path):
     done = run(tmp_path, SCRIPT, "--rounds", "0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "fastconv: rounds must be at least 1, got 0\n"
+
+
+# Algorithms
+
+# Layers that take every way, but smaller.
+SIZES = {
+    "ResNet 7x7 3->64": (23, 20),
+    "ResNet 3x3 64->64": (13, 12),
+    "ResNet-18 3x3 64->128": (9, 8),
+    "ResNeXt-50": (7, 9),
+    "ResNet-20 3x3 3->16": (32, 32),
+    "LeNet 5x5 32->64": (8, 9),
+    "MobileNetV2 3x3 96 @112 stride 2": (9, 7),
+    "1-D 3 taps": (50,),
+    "3-D": (5, 9, 8),
+}
+SMALLER = [
+    dataclasses.replace(layer, batch=2, size=size)
+    for start, size in SIZES.items()
+    for layer in LAYERS
+    if layer.name.startswith(start)
+]
+
+
+def test_there_is_a_layer_of_every_size():
+    assert len(SMALLER) == len(SIZES)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("layer", SMALLER, ids=[layer.name for layer in SMALLER])
+def test_ways_are_those_that_are_taken(layer, algorithm, monkeypatch):
+    taken = []
+
+    def noted(name, function):
+        def call(*arguments):
+            taken.append(name)
+            return function(*arguments)
+
+        return call
+
+    names = {"_gemm": "gemm", "_direct": "direct", "_winograd": "winograd"}
+    names |= {f"{name}_weight": f"{way} by weight" for name, way in names.items()}
+    names["_grouped_weight"] = "direct by weight"
+    for name, way in names.items():
+        monkeypatch.setattr(_correlate, name, noted(way, getattr(_correlate, name)))
+
+    x, w, b, dy = layer.arrays()
+    inputs = [fastconv.Tensor(array, requires_grad=True) for array in (x, w, b)]
+    y = rivals.fastconv_call(layer, algorithm=algorithm)(*inputs)
+    (forward,) = taken
+    taken.clear()
+    y.backward(dy)
+    by_weight = [way for way in taken if way.endswith(" by weight")]
+    by_input = "+".join(sorted({way for way in taken if way not in by_weight}))
+    found = algorithms.ways(layer, algorithm)
+    assert (forward, by_input, by_weight) == (*found[:2], [f"{found[2]} by weight"])
+
+
+@pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
+def test_every_algorithm_is_a_way_somewhere():
+    found = {way for layer in SMALLER for way in algorithms.ways(layer, "winograd")}
+    assert found == {"direct", "winograd"}
+    assert any(len(set(algorithms.ways(layer, "winograd"))) > 1 for layer in SMALLER)
+    assert {way for layer in SMALLER for way in algorithms.ways(layer, "direct")} == {"direct"}
+    assert {way for layer in SMALLER for way in algorithms.ways(layer, "gemm")} == {"gemm"}
+
+
+@pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
+def test_algorithms_side_by_side(tmp_path):
+    dense = "ResNet-20 3x3 64->64 @8 batch 128"
+    options = ("--quick", "--rounds", "1", "--layers", f"{LAYER}|{dense}", "--json", "samples.json")
+    done = run(tmp_path, *BENCH, "algorithms", *options)
+    assert done.returncode == 0, done.stderr
+    samples = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))
+    assert {record["layer"]: record["groups"] for record in samples["records"]} == {
+        dense: 1,
+        LAYER: 384,
+    }
+    (layer,) = (layer for layer in LAYERS if layer.name == dense)
+    took = algorithms.ways(layer, "auto")
+    for record in samples["records"]:
+        assert max(max(errors.values()) for errors in record["errors"].values()) < 1e-4
+        if record["layer"] == dense:
+            taken = took[
+                : len(record["errors"]["auto"])
+            ]  # of the output alone, or of gradients too
+            assert record["took"].split(" / ") == list(taken if len(set(taken)) > 1 else taken[:1])
+
+    for first, second, *summaries in tables(done.stdout):
+        assert (first["layer"], second["layer"]) == (dense, LAYER)
+        assert second["winograd ms"] == NOTHING  # depthwise: it would be direct once more
+        assert second["auto took"] == "direct"
+        for row in (first, second):
+            others = [row[f"{name} ms"] for name in ("gemm", "direct", "winograd")]
+            fastest = min(float(other) for other in others if other != NOTHING)
+            assert float(row["auto / fastest"]) == near(float(row["auto ms"]) / fastest)
+            if TORCH:
+                assert float(row["gemm vs torch"]) == near(torch_best(row) / float(row["gemm ms"]))
+        losses = [float(row["auto / fastest"]) for row in (first, second)]
+        mean, highest, *of_dense = summaries
+        assert (mean["layer"], highest["layer"]) == ("geometric mean of 2", "highest of 2")
+        assert float(mean["auto / fastest"]) == near(math.prod(losses) ** 0.5)
+        assert float(highest["auto / fastest"]) == max(losses)
+        assert len(of_dense) == TORCH
+        for row in of_dense:
+            assert row["layer"] == "geometric mean of 1 dense"
+            assert row["gemm vs torch"] == first["gemm vs torch"]
 
 
 # The environment

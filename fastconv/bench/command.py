@@ -43,6 +43,7 @@ def add_to(commands):
         metavar="FILE",
         help="the chart; default: conv-benchmark.png where Matplotlib is installed",
     )
+    _add(benchmarks, "algorithms", "each algorithm on the same layers, and which one 'auto' takes")
 
 
 def _add(benchmarks, name, what):

@@ -133,10 +133,12 @@ class Summary:
         chosen = [record for record in records if self.of(record)]
         cells = [self.name.format(len(chosen))]
         for column in columns[1:]:
-            values = [column.value(record) for record in chosen]
-            values = [value for value in values if value is not None]
-            result = self.function(values) if values else None
-            cells.append(column.text(result) if column.title in self.titles else "")
+            if column.title in self.titles:
+                values = [column.value(record) for record in chosen]
+                values = [value for value in values if value is not None]
+                cells.append(column.text(self.function(values) if values else None))
+            else:
+                cells.append("")
         return cells
 
 

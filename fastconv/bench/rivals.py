@@ -6,6 +6,7 @@ before any time is taken.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -29,11 +30,13 @@ __all__ = [
     "TORCH",
     "Rival",
     "channels_last",
+    "fastconv_call",
     "fastconv_rival",
     "reference",
     "rivals",
     "set_num_threads",
     "torch",
+    "torch_forms",
     "torch_rival",
 ]
 
@@ -88,16 +91,9 @@ def reference(layer, backward):
 
 
 def fastconv_forms(layer, x, w, b, dy):
-    conv = (F.conv1d, F.conv2d, F.conv3d)[layer.n - 1]
-    options = {
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-    }
     x, w, dy = map(channels_last, (x, w, dy))
     layer_class = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[layer.n - 1]
-    module = layer_class(layer.inputs, layer.outputs, layer.kernel, **options)
+    module = layer_class(layer.inputs, layer.outputs, layer.kernel, **layer.options)
     module.load_state_dict({"weight": w, "bias": b})
     module.eval()
 
@@ -105,8 +101,14 @@ def fastconv_forms(layer, x, w, b, dy):
         with fastconv.no_grad():
             return module(x)
 
-    ours = fastconv_rival("fastconv", lambda *inputs: conv(*inputs, **options), (x, w, b), dy)
+    ours = fastconv_rival("fastconv", fastconv_call(layer), (x, w, b), dy)
     return [ours, Rival("prepared", prepared)]
+
+
+def fastconv_call(layer, **options):
+    """The layer as a function of input, weight and bias."""
+    conv = (F.conv1d, F.conv2d, F.conv3d)[layer.n - 1]
+    return functools.partial(conv, **layer.options, **options)
 
 
 def fastconv_rival(column, call, inputs, dy):
@@ -345,7 +347,6 @@ def torch_forms(layer, *arrays):
 def torch_form(column, memory, layer, x, w, b, dy):
     functional = torch.nn.functional
     conv = (functional.conv1d, functional.conv2d, functional.conv3d)[layer.n - 1]
-    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
     x, w, dy = (
         torch.from_numpy(array.reshape(shape)).contiguous(memory_format=memory)
         for array, shape in (
@@ -354,8 +355,8 @@ def torch_form(column, memory, layer, x, w, b, dy):
             (dy, layer.output_shape),
         )
     )
-    inputs = (x, w, torch.from_numpy(b))
-    return torch_rival(column, lambda *inputs: conv(*inputs, *options), inputs, dy)
+    call = functools.partial(conv, **layer.options)
+    return torch_rival(column, call, (x, w, torch.from_numpy(b)), dy)
 
 
 def torch_rival(column, call, inputs, dy):
