@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import os
+import platform
 import re
 import struct
 import subprocess
@@ -281,6 +282,25 @@ print(json.dumps([sys.argv[1:], sys.warnoptions, dict(os.environ)]))
     names = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"}
     assert malloc == (names if warm else set())
     assert environment.get("MALLOC_TOP_PAD_") != "1"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of another malloc")
+def test_large_results_fault_in_no_memory_when_malloc_is_warm(tmp_path):
+    code = """
+import resource
+import numpy as np
+from fastconv.bench.command import enter_environment
+from fastconv.bench.timing import warm_heap
+enter_environment(1, True)
+warm_heap()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.empty(300_000_000, np.uint8).fill(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = run(tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100  # in pages of 2 MB at most, it would be 143 anew
 
 
 def test_other_commands_load_no_benchmark(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastconv.bench import machine
 from fastconv.bench.rivals import RESULTS
-from fastconv.bench.timing import interleave, once
+from fastconv.bench.timing import interleave, once, warm_heap
 
 __all__ = ["PASSES", "describe", "every_layer", "measure", "publish"]
 
@@ -31,7 +31,7 @@ def measure(layer, options, forms, expected, facts):
     ----------
     layer : object with `name` and `origin`
     options : argparse.Namespace
-        Its `rounds`, `budget` and `backward` count.
+        Its `rounds`, `budget`, `backward` and `warm_malloc` count.
     forms : list of fastconv.bench.rivals.Rival
         Of those of a column, the fastest counts.
     expected : sequence of ndarray
@@ -46,6 +46,8 @@ def measure(layer, options, forms, expected, facts):
     """
     records = []
     for number, name in enumerate(PASSES[: 1 + options.backward]):
+        if options.warm_malloc:
+            warm_heap()
         calls = fastest_of_columns(forms, number)
         if calls:
             errors = {
