@@ -18,7 +18,7 @@ import pytest
 import fastconv
 from fastconv import _correlate
 from fastconv._algorithm import ALGORITHMS
-from fastconv.bench import algorithms, harness, report, rivals
+from fastconv.bench import algorithms, command, harness, loops, report, rivals
 from fastconv.bench.layers import LAYERS
 from fastconv.kernels import direct
 
@@ -54,13 +54,25 @@ def tables(text):
     return found
 
 
-def near(value, rel=0.02, absolute=0.01):
-    """A printed figure that was computed from others before they were rounded."""
-    return pytest.approx(value, rel=rel, abs=absolute)
+def measured(folder):
+    """The file that --json wrote, and {(pass, layer): {contender: its only sample in ms}}."""
+    content = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
+    found = {}
+    for record in content["records"]:
+        for samples in record["seconds"].values():
+            assert len(samples) == 1
+        times = {name: 1e3 * samples[0] for name, samples in record["seconds"].items()}
+        found[record["pass"], record["layer"]] = times
+    return content, found
 
 
-def torch_best(row):
-    return min(float(row["torch NCHW ms"]), float(row["torch ch. last ms"]))
+def near(value, absolute=0.01):
+    """A printed figure: two digits of a ratio from 10 on, more otherwise."""
+    return pytest.approx(value, rel=0.05, abs=absolute)
+
+
+def torch_best(times):
+    return min(times["torch NCHW"], times["torch ch. last"])
 
 
 # Convolution layers
@@ -71,10 +83,12 @@ def test_quick_run(tmp_path):
     options = ("--quick", "--rounds", "1", "--layers", LAYER, "--json", "samples.json")
     done = run(tmp_path, *BENCH, "conv", *options)
     assert done.returncode == 0, done.stderr
-    samples = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))
+    samples, times = measured(tmp_path)
 
     forward, both = tables(done.stdout)
-    for (row, mean, lowest), passes in ((forward, 1), (both, 3)):
+    assert list(times) == [("forward", LAYER), ("forward + backward", LAYER)]
+    three = ((forward, both), times.values(), (1, 3))
+    for (row, mean, lowest), ms, passes in zip(*three, strict=True):
         assert row["layer"] == LAYER
         assert mean["layer"] == "geometric mean of 1"
         assert lowest["layer"] == "lowest of 1"
@@ -82,29 +96,29 @@ def test_quick_run(tmp_path):
         gflop = passes * 2 * 384 * 14 * 14 * 9 / 1e9
         assert row["GFLOP"] == f"{gflop:.3f}"
         assert float(row["error"]) < 1e-4
-        speed = gflop / float(row["fastconv ms"]) * 1e3
+        speed = gflop / ms["fastconv"] * 1e3
         assert float(row["GFLOP/s"]) == near(speed)
         assert float(row["of peak"].rstrip("%")) == near(1e11 * speed / samples["peak"], absolute=1)
-        ratios = {"vs NumPy": float(row["NumPy ms"]), "vs tuned": float(row["NumPy tuned ms"])}
+        assert {"fastconv", "NumPy", "NumPy tuned"} <= set(ms)
+        for name, time in ms.items():
+            assert float(row[f"{name} ms"]) == near(time, absolute=0.001)
+        ratios = {"vs NumPy": ms["NumPy"], "vs tuned": ms["NumPy tuned"]}
         if TORCH:
-            ratios["vs torch"] = torch_best(row)
+            ratios["vs torch"] = torch_best(ms)
             assert float(row["torch error"]) < 1e-4
         for title, other in ratios.items():
-            assert float(row[title]) == near(other / float(row["fastconv ms"]))
+            assert float(row[title]) == near(other / ms["fastconv"])
             assert mean[title] == lowest[title] == row[title]
-    assert float(forward[0]["prepared ms"]) > 0
+    ms = times["forward", LAYER]
+    assert "prepared" in ms
     if TORCH:
-        prepared = torch_best(forward[0]) / float(forward[0]["prepared ms"])
-        assert float(forward[0]["prepared vs torch"]) == near(prepared)
+        assert float(forward[0]["prepared vs torch"]) == near(torch_best(ms) / ms["prepared"])
 
     head = (tmp_path / "conv-benchmark.png").read_bytes()[:24]
     assert head.startswith(b"\x89PNG\r\n\x1a\n")
     assert min(struct.unpack(">II", head[16:])) > 200
 
-    assert [record["pass"] for record in samples["records"]] == ["forward", "forward + backward"]
     for record, results in zip(samples["records"], (1, 4), strict=True):
-        assert {"fastconv", "NumPy"} <= set(record["seconds"])
-        assert all(len(times) == 1 for times in record["seconds"].values())
         for errors in record["errors"].values():
             assert len(errors) == results
             assert max(errors.values()) < 1e-4
@@ -221,7 +235,7 @@ def test_algorithms_side_by_side(tmp_path):
     options = ("--quick", "--rounds", "1", "--layers", f"{LAYER}|{dense}", "--json", "samples.json")
     done = run(tmp_path, *BENCH, "algorithms", *options)
     assert done.returncode == 0, done.stderr
-    samples = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))
+    samples, times = measured(tmp_path)
     assert {record["layer"]: record["groups"] for record in samples["records"]} == {
         dense: 1,
         LAYER: 384,
@@ -236,25 +250,103 @@ def test_algorithms_side_by_side(tmp_path):
             ]  # of the output alone, or of gradients too
             assert record["took"].split(" / ") == list(taken if len(set(taken)) > 1 else taken[:1])
 
-    for first, second, *summaries in tables(done.stdout):
-        assert (first["layer"], second["layer"]) == (dense, LAYER)
-        assert second["winograd ms"] == NOTHING  # depthwise: it would be direct once more
+    passes = ("forward", "forward + backward")
+    for name, found in zip(passes, tables(done.stdout), strict=True):
+        first, second, mean, highest, *of_dense = found
         assert second["auto took"] == "direct"
-        for row in (first, second):
-            others = [row[f"{name} ms"] for name in ("gemm", "direct", "winograd")]
-            fastest = min(float(other) for other in others if other != NOTHING)
-            assert float(row["auto / fastest"]) == near(float(row["auto ms"]) / fastest)
+        assert second["winograd ms"] == NOTHING  # depthwise: it would be direct once more
+        losses = []
+        for row, layer in ((first, dense), (second, LAYER)):
+            ms = times[name, layer]
+            assert row["layer"] == layer
+            assert ("winograd" in ms) == (layer == dense)
+            fixed = [ms[name] for name in ("gemm", "direct", "winograd") if name in ms]
+            losses.append(ms["auto"] / min(fixed))
+            assert float(row["auto / fastest"]) == near(losses[-1])
             if TORCH:
-                assert float(row["gemm vs torch"]) == near(torch_best(row) / float(row["gemm ms"]))
-        losses = [float(row["auto / fastest"]) for row in (first, second)]
-        mean, highest, *of_dense = summaries
+                assert float(row["gemm vs torch"]) == near(torch_best(ms) / ms["gemm"])
         assert (mean["layer"], highest["layer"]) == ("geometric mean of 2", "highest of 2")
         assert float(mean["auto / fastest"]) == near(math.prod(losses) ** 0.5)
-        assert float(highest["auto / fastest"]) == max(losses)
+        assert float(highest["auto / fastest"]) == near(max(losses))
         assert len(of_dense) == TORCH
         for row in of_dense:
             assert row["layer"] == "geometric mean of 1 dense"
             assert row["gemm vs torch"] == first["gemm vs torch"]
+
+
+# Loops
+
+
+def test_loops_beside_a_copy(tmp_path):
+    options = ("--quick", "--rounds", "1", "--layers", ".", "--batch", "2")
+    done = run(tmp_path, *BENCH, "loops", *options, "--json", "samples.json")
+    assert done.returncode == 0, done.stderr
+    assert "- input: float32, 2 x 64 x 32 x 32, 0.5 MB" in done.stdout.splitlines()
+    samples, times = measured(tmp_path)
+    gigabytes = samples["bandwidth"] / 1e9
+    forward, both = tables(done.stdout)
+    names = [loop.name for loop in loops.LAYERS]
+    trained = [loop.name for loop in loops.LAYERS if loop.backward is not None]
+    assert set(names) - set(trained) == {"batch norm, evaluation"}
+    for name, found, expected in (
+        ("forward", forward, names),
+        ("forward + backward", both, trained),
+    ):
+        *rows, mean, lowest = found
+        assert [row["layer"] for row in rows] == expected
+        speeds = []
+        for row, loop in zip(rows, expected, strict=True):
+            ms = times[name, loop]
+            speed = float(row["MB"]) / ms["fastconv"]
+            speeds.append(speed)
+            assert float(row["GB/s"]) == near(speed)
+            assert float(row["of copy"].rstrip("%")) == near(100 * speed / gigabytes, absolute=1)
+            if TORCH:
+                assert float(row["vs torch"]) == near(torch_best(ms) / ms["fastconv"])
+        assert mean["layer"] == f"geometric mean of {len(expected)}"
+        assert lowest["layer"] == f"lowest of {len(expected)}"
+        assert float(mean["GB/s"]) == near(math.prod(speeds) ** (1 / len(speeds)))
+        if TORCH:
+            assert float(lowest["vs torch"]) == min(float(row["vs torch"]) for row in rows)
+
+    for record in samples["records"]:
+        training = record["pass"] == "forward + backward"
+        results = (4 if "batch norm" in record["layer"] else 2) if training else 1
+        assert len(record["errors"]) == (3 if TORCH else 1)
+        for errors in record["errors"].values():
+            assert len(errors) == results
+            assert max(errors.values()) < 1e-4
+
+
+def test_bytes_that_must_move():
+    # Of two images of 64 x 32 x 32 values of four bytes, each tensor once in each pass, but
+    # twice what a mean is taken of before it is used.
+    x = 2 * 64 * 32 * 32 * 4
+    normalized = {"batch norm, training": (3 * x, 8 * x), "batch norm, evaluation": (2 * x, 2 * x)}
+    found = {loop.name: loop.bytes(2) for loop in loops.LAYERS}
+    assert found == normalized | {
+        "max pool 2x2 stride 2": (x + x // 4, 2 * (x + x // 4)),
+        "max pool 3x3 stride 2 padding 1": (x + x // 4, 2 * (x + x // 4)),
+        "average pool 2x2 stride 2": (x + x // 4, 2 * (x + x // 4)),
+        "average pool to 1x1": (x + 2 * 64 * 4, 2 * (x + 2 * 64 * 4)),
+    }
+
+
+def test_of_equal_maxima_the_first_has_the_gradient():
+    x = np.array([[[[1.0, 3.0, 0.0], [3.0, 3.0, 0.0], [-1.0, -2.0, -3.0]]]])
+    y, dx = loops.max_pool(2, 1, 0, x, np.array([[[[1.0, 10.0], [100.0, 1000.0]]]]))
+    assert y.tolist() == [[[[3, 3], [3, 3]]]]
+    assert dx.tolist() == [[[[0, 11, 0], [100, 1000, 0], [0, 0, 0]]]]
+    y, dx = loops.max_pool(3, 2, 1, -1 - x, np.full((1, 1, 2, 2), 5.0))
+    assert y.tolist() == [[[[-2, -1], [1, 2]]]]
+    assert dx.tolist() == [[[[5, 0, 5], [0, 0, 0], [0, 5, 5]]]]
+
+
+@pytest.mark.parametrize("layers", [LAYERS, loops.LAYERS], ids=["convolution", "loops"])
+def test_quick_layers_are_some_of_all(layers):
+    quick = command._choose(layers, None, quick=True)
+    assert 0 < len(quick) < len(command._choose(layers, None, quick=False)) == len(layers)
+    assert command._choose(layers, re.escape(layers[1].name.upper()), quick=True) == [layers[1]]
 
 
 # The environment
@@ -326,10 +418,10 @@ def test_other_commands_load_no_benchmark(tmp_path):
             "layers must match the name or origin of a layer, got 'no such layer'; there are: "
             "ResNet 7x7 3->64",
         ),
-        (("conv", "--layers", "("), "layers must be a regular expression, got '('"),
         (("conv", "--rounds", "0"), "rounds must be at least 1, got 0"),
         (("conv", "--threads", "0"), "threads must be at least 1, got 0"),
         (("conv", "--threads", "5000"), "threads must be at most 4096, got 5000"),
+        (("loops", "--batch", "0"), "batch must be at least 1, got 0"),
         (("conv", "--json", "."), ". cannot be written: it is a folder"),
         (
             ("conv", "--json", "nowhere/samples.json"),
@@ -339,6 +431,13 @@ def test_other_commands_load_no_benchmark(tmp_path):
 )
 def test_bad_options_are_refused_before_measuring(tmp_path, arguments, message):
     refused(tmp_path, arguments, message)
+
+
+def test_expressions_that_choose_no_layer_are_refused():
+    with pytest.raises(ValueError, match=r"layers must be a regular expression, got '\('"):
+        command._choose(LAYERS, "(", quick=False)
+    with pytest.raises(ValueError, match="origin of a layer, got '3x4'; there are: max pool 2x2"):
+        command._choose(loops.LAYERS, "3x4", quick=False)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import re
 import sys
 from pathlib import Path
 
-from fastconv import _checks
+from fastconv import _checks, _plot
 from fastconv._threads import MOST_THREADS, get_num_threads
 
 __all__ = ["add_to", "enter_environment"]
 
+CHART = Path("conv-benchmark.png")
 # glibc's malloc gives large blocks back to the kernel and faults them in again at every call;
 # these settings let it keep them, which is PyTorch at its best.
 WARM_MALLOC = {
@@ -41,9 +42,16 @@ def add_to(commands):
         "--plot",
         type=Path,
         metavar="FILE",
-        help="the chart; default: conv-benchmark.png where Matplotlib is installed",
+        help=f"the chart; default: {CHART} where Matplotlib is installed",
     )
     _add(benchmarks, "algorithms", "each algorithm on the same layers, and which one 'auto' takes")
+    loops = _add(benchmarks, "loops", "pooling and batch normalisation, beside PyTorch")
+    loops.add_argument(
+        "--batch",
+        type=int,
+        default=128,
+        help="images of 64 x 32 x 32 values; default: 128, which are 34 MB",
+    )
 
 
 def _add(benchmarks, name, what):
@@ -76,6 +84,13 @@ def _run(options):
         options.rounds = 3 if options.quick else 15
     _checks.integer("rounds", options.rounds, minimum=1)
     options.budget = 1.0 if options.quick else 4.0  # seconds
+    if "batch" in options:
+        _checks.integer("batch", options.batch, minimum=1)
+    if "plot" in options:
+        if options.plot is None and importlib.util.find_spec("matplotlib") is not None:
+            options.plot = CHART
+        if options.plot is not None:
+            _plot.check_path(options.plot)
     if options.json is not None:
         _checks.writable(options.json)
     if options.warm_malloc is None:

@@ -5,11 +5,8 @@
 prints Markdown tables and draws a chart; benchmarks/README.md of the sources explains the columns.
 """
 
-import importlib.util
 import sys
-from pathlib import Path
 
-from fastconv import _plot
 from fastconv.bench import chart, harness, report
 from fastconv.bench.layers import LAYERS
 from fastconv.bench.report import Column
@@ -18,7 +15,6 @@ from fastconv.bench.timing import copy_bandwidth, matmul_peak
 
 __all__ = ["LAYERS", "run"]
 
-CHART = Path("conv-benchmark.png")
 CAPTION = (
     "'vs' is the time of the other over the time of fastconv, above 1 where fastconv is faster; "
     "'vs torch' takes the better of PyTorch's two formats. GFLOP are those of the definition: an "
@@ -30,10 +26,6 @@ CAPTION = (
 
 def run(options):
     """Measure the options' layers; print, write and draw what was found."""
-    if options.plot is None and importlib.util.find_spec("matplotlib") is not None:
-        options.plot = CHART
-    if options.plot is not None:
-        _plot.check_path(options.plot)
     set_num_threads(options.threads)
 
     peak = matmul_peak()

@@ -18,6 +18,7 @@ __all__ = [
     "rate",
     "ratio",
     "table",
+    "three_digits",
     "times",
     "took_part",
     "torch_best",
