@@ -135,3 +135,11 @@ def batched(name, x, n):
         f"{name} must have {n + 2} axes (batch, channels, {n} spatial), or {n + 1} without the "
         f"batch, got shape {x.shape}"
     )
+
+
+def writable(path):
+    """A file can be made at `path`: what is written after long work should fail before it."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} cannot be written: it is a folder")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")

@@ -1,4 +1,4 @@
-"""The ``fastconv`` command: train, predict, info."""
+"""The ``fastconv`` command: train, predict, bench, info."""
 
 import argparse
 import sys
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fastconv import _checks, data, io, models
+from fastconv import _checks, _plot, data, io, models
 from fastconv._config import show_config
 from fastconv._threads import set_num_threads
+from fastconv.bench import command as bench
 from fastconv.training import Classifier, Options, Trainer, checkpoint_path
 
 __all__ = ["main"]
@@ -32,6 +33,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
     _add_predict(commands)
+    bench.add_to(commands)
     info = commands.add_parser("info", help="print what was built and detected")
     info.set_defaults(run=lambda arguments: show_config())
     return parser
@@ -97,12 +99,10 @@ def _add_predict(commands):
 
 def _train(arguments):
     _set_threads(arguments.threads)
-    _check_writable(arguments.output)
+    _checks.writable(arguments.output)
     io.check_path(arguments.output)
     if arguments.plot is not None:
-        _check_writable(arguments.plot)
-        kinds = _figure().canvas.get_supported_filetypes()
-        _checks.one_of("the suffix of --plot", arguments.plot.suffix[1:].lower(), sorted(kinds))
+        _plot.check_path(arguments.plot)
     options = Options(**{name: getattr(arguments, name) for name in Options.__dataclass_fields__})
     sizes = {name: getattr(arguments, name) for name in ("widths", "blocks", "stem_stride")}
     sizes = {name: value for name, value in sizes.items() if value is not None}
@@ -137,7 +137,7 @@ def _train(arguments):
         f"in {time.perf_counter() - started:.0f} s; wrote {arguments.output}"
     )
     if arguments.plot is not None:
-        _plot(trainer.history, arguments.plot)
+        _draw(trainer.history, arguments.plot)
         print(f"learning curves in {arguments.plot}")
     return 0
 
@@ -171,17 +171,9 @@ def _progress(total, done):
     return tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
 
 
-def _figure():
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('--plot needs matplotlib: pip install "fastconv[plot]"') from None
-    return Figure(figsize=(9, 3.6), layout="constrained")
-
-
-def _plot(history, path):
+def _draw(history, path):
     """Loss, and error rates on a logarithmic scale, over the epochs."""
-    figure = _figure()
+    figure = _plot.figure(figsize=(9, 3.6))
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(history["loss"]) + 1)
     left.plot(epochs, history["loss"], marker=".", label="training")
@@ -201,12 +193,6 @@ def _plot(history, path):
 def _set_threads(threads):
     if threads is not None:
         set_num_threads(_checks.integer("threads", threads, minimum=1))
-
-
-def _check_writable(path):
-    """What is only written after the training should fail before it."""
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def _predict(arguments):

@@ -1,27 +1,40 @@
-"""The benchmark command: its table, its chart and its file, and the results that it times."""
+"""``fastconv bench``: its tables, its chart and its files, and the results that it times."""
 
+import dataclasses
+import importlib.util
 import json
+import math
 import os
+import platform
+import re
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-COMMAND = Path(__file__).parents[1] / "benchmarks" / "conv.py"
+import fastconv
+from fastconv import _correlate
+from fastconv._algorithm import ALGORITHMS
+from fastconv.bench import algorithms, command, harness, loops, report, rivals
+from fastconv.bench.layers import LAYERS
+from fastconv.kernels import direct
+
+BENCH = ("-m", "fastconv", "bench")
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "conv.py"
 LAYER = "MobileNetV2 3x3 384 @14 depthwise batch 1"
-
-pytestmark = pytest.mark.skipif(
-    not COMMAND.is_file(), reason="the folder benchmarks is not beside tests"
-)
+NOTHING = "\N{EN DASH}"
+TORCH = importlib.util.find_spec("torch") is not None
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, **environment):
+    """Run Python in `folder`."""
     return subprocess.run(
-        [sys.executable, str(COMMAND), *arguments],
+        [sys.executable, *map(str, arguments)],
         cwd=folder,
-        env=os.environ | {"PYTHONUTF8": "1"},
+        env=os.environ | {"PYTHONUTF8": "1"} | environment,
         capture_output=True,
         encoding="utf-8",
         timeout=600,
@@ -41,14 +54,41 @@ def tables(text):
     return found
 
 
+def measured(folder):
+    """The file that --json wrote, and {(pass, layer): {contender: its only sample in ms}}."""
+    content = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
+    found = {}
+    for record in content["records"]:
+        for samples in record["seconds"].values():
+            assert len(samples) == 1
+        times = {name: 1e3 * samples[0] for name, samples in record["seconds"].items()}
+        found[record["pass"], record["layer"]] = times
+    return content, found
+
+
+def near(value, absolute=0.01):
+    """A printed figure: two digits of a ratio from 10 on, more otherwise."""
+    return pytest.approx(value, rel=0.05, abs=absolute)
+
+
+def torch_best(times):
+    return min(times["torch NCHW"], times["torch ch. last"])
+
+
+# Convolution layers
+
+
 def test_quick_run(tmp_path):
     pytest.importorskip("matplotlib")
-    arguments = ("--quick", "--rounds", "1", "--layers", LAYER, "--json", "samples.json")
-    done = run(tmp_path, *arguments)
+    options = ("--quick", "--rounds", "1", "--layers", LAYER, "--json", "samples.json")
+    done = run(tmp_path, *BENCH, "conv", *options)
     assert done.returncode == 0, done.stderr
+    samples, times = measured(tmp_path)
 
     forward, both = tables(done.stdout)
-    for (row, mean, lowest), passes in ((forward, 1), (both, 3)):
+    assert list(times) == [("forward", LAYER), ("forward + backward", LAYER)]
+    three = ((forward, both), times.values(), (1, 3))
+    for (row, mean, lowest), ms, passes in zip(*three, strict=True):
         assert row["layer"] == LAYER
         assert mean["layer"] == "geometric mean of 1"
         assert lowest["layer"] == "lowest of 1"
@@ -56,39 +96,414 @@ def test_quick_run(tmp_path):
         gflop = passes * 2 * 384 * 14 * 14 * 9 / 1e9
         assert row["GFLOP"] == f"{gflop:.3f}"
         assert float(row["error"]) < 1e-4
-        assert float(row["GFLOP/s"]) == pytest.approx(
-            gflop / float(row["fastconv ms"]) * 1e3, rel=0.02, abs=1e-3
-        )
-        assert float(row["vs NumPy"]) == pytest.approx(
-            float(row["NumPy ms"]) / float(row["fastconv ms"]), rel=0.02, abs=0.01
-        )
-        assert mean["vs NumPy"] == lowest["vs NumPy"] == row["vs NumPy"]
+        speed = gflop / ms["fastconv"] * 1e3
+        assert float(row["GFLOP/s"]) == near(speed)
+        assert float(row["of peak"].rstrip("%")) == near(1e11 * speed / samples["peak"], absolute=1)
+        assert {"fastconv", "NumPy", "NumPy tuned"} <= set(ms)
+        for name, time in ms.items():
+            assert float(row[f"{name} ms"]) == near(time, absolute=0.001)
+        ratios = {"vs NumPy": ms["NumPy"], "vs tuned": ms["NumPy tuned"]}
+        if TORCH:
+            ratios["vs torch"] = torch_best(ms)
+            assert float(row["torch error"]) < 1e-4
+        for title, other in ratios.items():
+            assert float(row[title]) == near(other / ms["fastconv"])
+            assert mean[title] == lowest[title] == row[title]
+    ms = times["forward", LAYER]
+    assert "prepared" in ms
+    if TORCH:
+        assert float(forward[0]["prepared vs torch"]) == near(torch_best(ms) / ms["prepared"])
 
     head = (tmp_path / "conv-benchmark.png").read_bytes()[:24]
     assert head.startswith(b"\x89PNG\r\n\x1a\n")
     assert min(struct.unpack(">II", head[16:])) > 200
 
-    records = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))["records"]
-    assert [record["pass"] for record in records] == ["forward", "forward + backward"]
-    for record, results in zip(records, (1, 4), strict=True):
-        assert {"fastconv", "NumPy"} <= set(record["seconds"])
-        assert all(len(samples) == 1 for samples in record["seconds"].values())
+    for record, results in zip(samples["records"], (1, 4), strict=True):
         for errors in record["errors"].values():
             assert len(errors) == results
             assert max(errors.values()) < 1e-4
 
 
+def test_one_thread_with_malloc_as_it_is_without_pytorch_and_matplotlib(tmp_path):
+    code = """
+import sys
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+absent = ("torch", "matplotlib")
+PathFinder.find_spec = lambda name, *rest: None if name in absent else find(name, *rest)
+from fastconv.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    options = ("--quick", "--rounds", "1", "--layers", LAYER, "--no-backward")
+    threads = ("--threads", "1", "--default-malloc")
+    done = run(tmp_path, "-c", code, "bench", "conv", *options, *threads)
+    assert done.returncode == 0, done.stderr
+    (forward,) = tables(done.stdout)
+    assert [row["layer"] for row in forward] == [LAYER, "geometric mean of 1", "lowest of 1"]
+    assert forward[0]["vs torch"] == forward[0]["torch error"] == NOTHING
+    assert forward[1]["vs torch"] == forward[2]["vs torch"] == NOTHING
+    assert "torch NCHW ms" not in forward[0]
+    assert list(tmp_path.iterdir()) == []
+
+    lines = done.stdout.splitlines()
+    assert "- PyTorch is not installed" in lines
+    assert "- threads of every contender: 1" in lines
+    assert any(line.startswith("- threads 1 of ") for line in lines)
+    assert any(
+        re.match(r"- BLAS .*\((1 threads outside|threads not controllable)\)", line)
+        for line in lines
+    )
+    assert "with malloc as it is by default" in done.stdout
+
+
+@pytest.mark.skipif(not SCRIPT.is_file(), reason="the folder benchmarks is not beside tests")
+def test_the_script_hands_its_options_on(tmp_path):
+    done = run(tmp_path, SCRIPT, "--rounds", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fastconv: rounds must be at least 1, got 0\n"
+
+
+# Algorithms
+
+# Layers that take every way, but smaller.
+SIZES = {
+    "ResNet 7x7 3->64": (23, 20),
+    "ResNet 3x3 64->64": (13, 12),
+    "ResNet-18 3x3 64->128": (9, 8),
+    "ResNeXt-50": (7, 9),
+    "ResNet-20 3x3 3->16": (32, 32),
+    "LeNet 5x5 32->64": (8, 9),
+    "MobileNetV2 3x3 96 @112 stride 2": (9, 7),
+    "1-D 3 taps": (50,),
+    "3-D": (5, 9, 8),
+}
+SMALLER = [
+    dataclasses.replace(layer, batch=2, size=size)
+    for start, size in SIZES.items()
+    for layer in LAYERS
+    if layer.name.startswith(start)
+]
+
+
+def test_there_is_a_layer_of_every_size():
+    assert len(SMALLER) == len(SIZES)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("layer", SMALLER, ids=[layer.name for layer in SMALLER])
+def test_ways_are_those_that_are_taken(layer, algorithm, monkeypatch):
+    taken = []
+
+    def noted(name, function):
+        def call(*arguments):
+            taken.append(name)
+            return function(*arguments)
+
+        return call
+
+    names = {"_gemm": "gemm", "_direct": "direct", "_winograd": "winograd"}
+    names |= {f"{name}_weight": f"{way} by weight" for name, way in names.items()}
+    names["_grouped_weight"] = "direct by weight"
+    for name, way in names.items():
+        monkeypatch.setattr(_correlate, name, noted(way, getattr(_correlate, name)))
+
+    x, w, b, dy = layer.arrays()
+    inputs = [fastconv.Tensor(array, requires_grad=True) for array in (x, w, b)]
+    y = rivals.fastconv_call(layer, algorithm=algorithm)(*inputs)
+    (forward,) = taken
+    taken.clear()
+    y.backward(dy)
+    by_weight = [way for way in taken if way.endswith(" by weight")]
+    by_input = "+".join(sorted({way for way in taken if way not in by_weight}))
+    found = algorithms.ways(layer, algorithm)
+    assert (forward, by_input, by_weight) == (*found[:2], [f"{found[2]} by weight"])
+
+
+@pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
+def test_every_algorithm_is_a_way_somewhere():
+    found = {way for layer in SMALLER for way in algorithms.ways(layer, "winograd")}
+    assert found == {"direct", "winograd"}
+    assert any(len(set(algorithms.ways(layer, "winograd"))) > 1 for layer in SMALLER)
+    assert {way for layer in SMALLER for way in algorithms.ways(layer, "direct")} == {"direct"}
+    assert {way for layer in SMALLER for way in algorithms.ways(layer, "gemm")} == {"gemm"}
+
+
+@pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
+def test_algorithms_side_by_side(tmp_path):
+    dense = "ResNet-20 3x3 64->64 @8 batch 128"
+    options = ("--quick", "--rounds", "1", "--layers", f"{LAYER}|{dense}", "--json", "samples.json")
+    done = run(tmp_path, *BENCH, "algorithms", *options)
+    assert done.returncode == 0, done.stderr
+    samples, times = measured(tmp_path)
+    assert {record["layer"]: record["groups"] for record in samples["records"]} == {
+        dense: 1,
+        LAYER: 384,
+    }
+    (layer,) = (layer for layer in LAYERS if layer.name == dense)
+    took = algorithms.ways(layer, "auto")
+    for record in samples["records"]:
+        assert max(max(errors.values()) for errors in record["errors"].values()) < 1e-4
+        if record["layer"] == dense:
+            taken = took[
+                : len(record["errors"]["auto"])
+            ]  # of the output alone, or of gradients too
+            assert record["took"].split(" / ") == list(taken if len(set(taken)) > 1 else taken[:1])
+
+    passes = ("forward", "forward + backward")
+    for name, found in zip(passes, tables(done.stdout), strict=True):
+        first, second, mean, highest, *of_dense = found
+        assert second["auto took"] == "direct"
+        assert second["winograd ms"] == NOTHING  # depthwise: it would be direct once more
+        losses = []
+        for row, layer in ((first, dense), (second, LAYER)):
+            ms = times[name, layer]
+            assert row["layer"] == layer
+            assert ("winograd" in ms) == (layer == dense)
+            fixed = [ms[name] for name in ("gemm", "direct", "winograd") if name in ms]
+            losses.append(ms["auto"] / min(fixed))
+            assert float(row["auto / fastest"]) == near(losses[-1])
+            if TORCH:
+                assert float(row["gemm vs torch"]) == near(torch_best(ms) / ms["gemm"])
+        assert (mean["layer"], highest["layer"]) == ("geometric mean of 2", "highest of 2")
+        assert float(mean["auto / fastest"]) == near(math.prod(losses) ** 0.5)
+        assert float(highest["auto / fastest"]) == near(max(losses))
+        assert len(of_dense) == TORCH
+        for row in of_dense:
+            assert row["layer"] == "geometric mean of 1 dense"
+            assert row["gemm vs torch"] == first["gemm vs torch"]
+
+
+# Loops
+
+
+def test_loops_beside_a_copy(tmp_path):
+    options = ("--quick", "--rounds", "1", "--layers", ".", "--batch", "2")
+    done = run(tmp_path, *BENCH, "loops", *options, "--json", "samples.json")
+    assert done.returncode == 0, done.stderr
+    assert "- input: float32, 2 x 64 x 32 x 32, 0.5 MB" in done.stdout.splitlines()
+    samples, times = measured(tmp_path)
+    gigabytes = samples["bandwidth"] / 1e9
+    forward, both = tables(done.stdout)
+    names = [loop.name for loop in loops.LAYERS]
+    trained = [loop.name for loop in loops.LAYERS if loop.backward is not None]
+    assert set(names) - set(trained) == {"batch norm, evaluation"}
+    for name, found, expected in (
+        ("forward", forward, names),
+        ("forward + backward", both, trained),
+    ):
+        *rows, mean, lowest = found
+        assert [row["layer"] for row in rows] == expected
+        speeds = []
+        for row, loop in zip(rows, expected, strict=True):
+            ms = times[name, loop]
+            speed = float(row["MB"]) / ms["fastconv"]
+            speeds.append(speed)
+            assert float(row["GB/s"]) == near(speed)
+            assert float(row["of copy"].rstrip("%")) == near(100 * speed / gigabytes, absolute=1)
+            if TORCH:
+                assert float(row["vs torch"]) == near(torch_best(ms) / ms["fastconv"])
+        assert mean["layer"] == f"geometric mean of {len(expected)}"
+        assert lowest["layer"] == f"lowest of {len(expected)}"
+        assert float(mean["GB/s"]) == near(math.prod(speeds) ** (1 / len(speeds)))
+        if TORCH:
+            assert float(lowest["vs torch"]) == min(float(row["vs torch"]) for row in rows)
+
+    for record in samples["records"]:
+        training = record["pass"] == "forward + backward"
+        results = (4 if "batch norm" in record["layer"] else 2) if training else 1
+        assert len(record["errors"]) == (3 if TORCH else 1)
+        for errors in record["errors"].values():
+            assert len(errors) == results
+            assert max(errors.values()) < 1e-4
+
+
+def test_bytes_that_must_move():
+    # Of two images of 64 x 32 x 32 values of four bytes, each tensor once in each pass, but
+    # twice what a mean is taken of before it is used.
+    x = 2 * 64 * 32 * 32 * 4
+    normalized = {"batch norm, training": (3 * x, 8 * x), "batch norm, evaluation": (2 * x, 2 * x)}
+    found = {loop.name: loop.bytes(2) for loop in loops.LAYERS}
+    assert found == normalized | {
+        "max pool 2x2 stride 2": (x + x // 4, 2 * (x + x // 4)),
+        "max pool 3x3 stride 2 padding 1": (x + x // 4, 2 * (x + x // 4)),
+        "average pool 2x2 stride 2": (x + x // 4, 2 * (x + x // 4)),
+        "average pool to 1x1": (x + 2 * 64 * 4, 2 * (x + 2 * 64 * 4)),
+    }
+
+
+def test_of_equal_maxima_the_first_has_the_gradient():
+    x = np.array([[[[1.0, 3.0, 0.0], [3.0, 3.0, 0.0], [-1.0, -2.0, -3.0]]]])
+    y, dx = loops.max_pool(2, 1, 0, x, np.array([[[[1.0, 10.0], [100.0, 1000.0]]]]))
+    assert y.tolist() == [[[[3, 3], [3, 3]]]]
+    assert dx.tolist() == [[[[0, 11, 0], [100, 1000, 0], [0, 0, 0]]]]
+    y, dx = loops.max_pool(3, 2, 1, -1 - x, np.full((1, 1, 2, 2), 5.0))
+    assert y.tolist() == [[[[-2, -1], [1, 2]]]]
+    assert dx.tolist() == [[[[5, 0, 5], [0, 0, 0], [0, 5, 5]]]]
+
+
+@pytest.mark.parametrize("layers", [LAYERS, loops.LAYERS], ids=["convolution", "loops"])
+def test_quick_layers_are_some_of_all(layers):
+    quick = command._choose(layers, None, quick=True)
+    assert 0 < len(quick) < len(command._choose(layers, None, quick=False)) == len(layers)
+    assert command._choose(layers, re.escape(layers[1].name.upper()), quick=True) == [layers[1]]
+
+
+# The environment
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_command_starts_again_where_the_environment_differs(warm, tmp_path):
+    code = f"""
+import json, os, sys
+from fastconv.bench.command import enter_environment
+print("started", flush=True)
+enter_environment(3, {warm})
+print(json.dumps([sys.argv[1:], sys.warnoptions, dict(os.environ)]))
+"""
+    flags = ("-W", "error::UserWarning", "-c", code, "an argument", "--an-option")
+    done = run(tmp_path, *flags, MALLOC_TOP_PAD_="1", OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+    *started, printed = done.stdout.splitlines()
+    assert started == ["started"] * 2
+    arguments, warnings, environment = json.loads(printed)
+    assert arguments == ["an argument", "--an-option"]
+    assert warnings == ["error::UserWarning"]
+    assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == "3"
+    malloc = {name for name in environment if name.startswith("MALLOC_")}
+    names = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"}
+    assert malloc == (names if warm else set())
+    assert environment.get("MALLOC_TOP_PAD_") != "1"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of another malloc")
+def test_large_results_fault_in_no_memory_when_malloc_is_warm(tmp_path):
+    code = """
+import resource
+import numpy as np
+from fastconv.bench.command import enter_environment
+from fastconv.bench.timing import warm_heap
+enter_environment(1, True)
+warm_heap()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.empty(300_000_000, np.uint8).fill(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = run(tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100  # in pages of 2 MB at most, it would be 143 anew
+
+
+def test_other_commands_load_no_benchmark(tmp_path):
+    code = "import sys; from fastconv import cli; cli.main(['info']); print(*sys.modules)"
+    done = run(tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "fastconv.bench.command" in loaded
+    for name in ("torch", "matplotlib", "scipy.signal", "fastconv.bench.harness"):
+        assert name not in loaded
+    done = run(tmp_path, "-c", "import sys, fastconv; print(*sys.modules)")
+    assert "fastconv.bench" not in done.stdout.split()
+
+
+# Bad options
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--layers", "no such layer"), "--layers 'no such layer': no layer matches"),
-        (("--rounds", "0"), "--rounds must be at least 1, got 0"),
-        (("--plot", "nowhere/chart.png"), "no such folder: nowhere"),
+        (
+            ("conv", "--layers", "no such layer"),
+            "layers must match the name or origin of a layer, got 'no such layer'; there are: "
+            "ResNet 7x7 3->64",
+        ),
+        (("conv", "--rounds", "0"), "rounds must be at least 1, got 0"),
+        (("conv", "--threads", "0"), "threads must be at least 1, got 0"),
+        (("conv", "--threads", "5000"), "threads must be at most 4096, got 5000"),
+        (("loops", "--batch", "0"), "batch must be at least 1, got 0"),
+        (("conv", "--json", "."), ". cannot be written: it is a folder"),
+        (
+            ("conv", "--json", "nowhere/samples.json"),
+            "nowhere/samples.json cannot be written: there is no folder nowhere",
+        ),
     ],
 )
 def test_bad_options_are_refused_before_measuring(tmp_path, arguments, message):
-    done = run(tmp_path, *arguments)
+    refused(tmp_path, arguments, message)
+
+
+def test_expressions_that_choose_no_layer_are_refused():
+    with pytest.raises(ValueError, match=r"layers must be a regular expression, got '\('"):
+        command._choose(LAYERS, "(", quick=False)
+    with pytest.raises(ValueError, match="origin of a layer, got '3x4'; there are: max pool 2x2"):
+        command._choose(loops.LAYERS, "3x4", quick=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere/chart.png", "nowhere/chart.png cannot be written: there is no folder nowhere"),
+        ("chart.text", "the suffix of --plot must be one of"),
+    ],
+)
+def test_charts_that_cannot_be_drawn_are_refused_before_measuring(tmp_path, path, message):
+    pytest.importorskip("matplotlib")
+    refused(tmp_path, ("conv", "--plot", path), message)
+
+
+def refused(folder, arguments, message):
+    done = run(folder, *BENCH, *arguments)
     assert done.returncode == 2
-    assert message in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"fastconv: {message}")
     assert done.stdout == ""
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
+
+
+# What is printed, and what is not
+
+
+@pytest.mark.parametrize("wrong", [2.0, math.nan, math.inf])
+def test_wrong_results_are_not_timed(wrong):
+    truth = np.array([[1.0, -4.0]])
+    errors = harness.largest_errors((truth + 1e-4, truth), (truth, truth), "a form")
+    assert errors == {"output": pytest.approx(1e-4 / 4), "input gradient": 0}
+    result = truth.copy()
+    result[0, 1] = wrong
+    with pytest.raises(FloatingPointError, match="wrong input gradient: a form"):
+        harness.largest_errors((truth, result), (truth, truth), "a form")
+
+
+def test_summaries_pass_over_what_is_missing():
+    records = [
+        {"layer": "a", "seconds": {"fastconv": [1.0, 9.0, 2.0]}, "groups": 1},
+        {"layer": "b", "seconds": {"fastconv": [0.5], "NumPy": [4.0]}, "groups": 2},
+        {"layer": "c", "seconds": {"fastconv": [0.5], "NumPy": [1.0]}, "groups": 1},
+    ]
+
+    def versus(record):
+        return report.quotient(report.median(record, "NumPy"), report.median(record, "fastconv"))
+
+    columns = [
+        report.Column("layer", lambda record: record["layer"]),
+        *report.times(records, ("fastconv", "NumPy", "SciPy")),
+        report.Column("vs", versus, report.ratio),
+    ]
+    summaries = [
+        report.mean("vs"),
+        report.lowest("vs"),
+        report.mean("vs", name="{} dense", of=lambda record: record["groups"] == 1),
+        report.mean("vs", name="{} of none", of=lambda record: record["groups"] == 3),
+    ]
+    text = report.table(records, columns, summaries)
+    assert [list(row.values()) for row in tables(text)[0]] == [
+        ["a", "2000", NOTHING, NOTHING],
+        ["b", "500", "4000", "8.00"],
+        ["c", "500", "1000", "2.00"],
+        ["geometric mean of 3", "", "", "4.00"],
+        ["lowest of 3", "", "", "2.00"],
+        ["2 dense", "", "", "2.00"],
+        ["0 of none", "", "", NOTHING],
+    ]
+    assert len({len(line) for line in text.splitlines()}) == 1

@@ -233,3 +233,6 @@ print(fastconv.__file__, y.data.sum(), x.grad.sum())
     assert Path(printed[0]) == site / "fastconv" / "__init__.py"
     # 13 of 15 places along an axis are inside: (3 * 5 - 2)^2 of them, 2 inputs, 3 outputs
     assert [float(number) for number in printed[1:]] == [13**2 * 2 * 3] * 2
+    options = ["--quick", "--rounds", "1", "--layers", "3x3 384", "--no-backward"]
+    command = [sys.executable, "-m", "fastconv", "bench", "conv", *options]
+    assert "geometric mean of 1" in run(command, tmp_path, PYTHONPATH=str(site))

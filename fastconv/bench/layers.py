@@ -46,6 +46,16 @@ class Layer:
         return " ".join([*parts, f"batch {self.batch}"])
 
     @property
+    def options(self):
+        """Arguments of a convolution besides the arrays."""
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+
+    @property
     def input_shape(self):
         return (self.batch, self.inputs, *self.size)
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.linalg import blas
 
-__all__ = ["copy_bandwidth", "interleave", "matmul_peak", "once"]
+__all__ = ["copy_bandwidth", "interleave", "matmul_peak", "once", "warm_heap"]
 
 WARM_UP = 0.3  # seconds, or WARM_UP_CALLS, whichever ends first
 WARM_UP_CALLS = 4
@@ -55,6 +55,16 @@ def interleave(contenders, rounds, budget, seed=0):
     finally:
         gc.enable()
     return samples
+
+
+def warm_heap(size=1 << 29, block=1 << 24):
+    """Give malloc, which keeps what is freed, room for what the calls will allocate.
+
+    Blocks above its threshold would else be mapped, and faulted in, anew at every call, until
+    other work happens to leave room for them.
+    """
+    blocks = [np.ones(block // 8) for _ in range(size // block)]
+    blocks.clear()
 
 
 def once(call):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from rivals import torch
 
 import fastconv
+from fastconv.bench.rivals import torch
 
 __all__ = ["cpu_model", "describe"]
 
@@ -36,6 +36,7 @@ def describe():
 
 
 def cpu_model():
+    """The processor's name."""
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
         if found:

@@ -6,24 +6,39 @@ before any time is taken.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import signal
-from timing import once
 
 import fastconv
 import fastconv.functional as F
 from fastconv import nn
+from fastconv.bench.timing import once
 
 try:
     import torch
 except ImportError:
     torch = None
 
-__all__ = ["COLUMNS", "RESULTS", "TORCH", "Rival", "reference", "rivals", "set_num_threads"]
+__all__ = [
+    "COLUMNS",
+    "RESULTS",
+    "TORCH",
+    "Rival",
+    "channels_last",
+    "fastconv_call",
+    "fastconv_rival",
+    "reference",
+    "rivals",
+    "set_num_threads",
+    "torch",
+    "torch_forms",
+    "torch_rival",
+]
 
 TORCH = ("torch NCHW", "torch ch. last")
 COLUMNS = ("fastconv", "prepared", "NumPy", "NumPy tuned", "loops", "SciPy", *TORCH)
@@ -31,18 +46,24 @@ COLUMNS = ("fastconv", "prepared", "NumPy", "NumPy tuned", "loops", "SciPy", *TO
 RESULTS = ("output", "input gradient", "weight gradient", "bias gradient")
 
 
+def at_once():
+    """The estimate of a form that never takes long."""
+    return 0.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Rival:
     """One form: its column in the table, and its two passes as calls without arguments.
 
-    `forward` returns the output, `step` all RESULTS, where the form has a backward pass.
-    `estimate` returns about the seconds of `forward` without running all of it.
+    `forward` returns the output, `step` RESULTS, as many as there are; None where the form does
+    not have that pass. `estimate` returns about the seconds of `forward` without running all of
+    it.
     """
 
     column: str
-    forward: Callable
+    forward: Callable | None
     step: Callable | None = None
-    estimate: Callable = lambda: 0.0
+    estimate: Callable = at_once
 
 
 def rivals(layer, arrays):
@@ -70,25 +91,9 @@ def reference(layer, backward):
 
 
 def fastconv_forms(layer, x, w, b, dy):
-    conv = (F.conv1d, F.conv2d, F.conv3d)[layer.n - 1]
-    options = {
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-    }
     x, w, dy = map(channels_last, (x, w, dy))
-    inputs = [fastconv.Tensor(array, requires_grad=True) for array in (x, w, b)]
-
-    def step():
-        for tensor in inputs:
-            tensor.grad = None
-        y = conv(*inputs, **options)
-        y.backward(dy)
-        return y, *(tensor.grad for tensor in inputs)
-
     layer_class = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[layer.n - 1]
-    module = layer_class(layer.inputs, layer.outputs, layer.kernel, **options)
+    module = layer_class(layer.inputs, layer.outputs, layer.kernel, **layer.options)
     module.load_state_dict({"weight": w, "bias": b})
     module.eval()
 
@@ -96,10 +101,28 @@ def fastconv_forms(layer, x, w, b, dy):
         with fastconv.no_grad():
             return module(x)
 
-    return [
-        Rival("fastconv", lambda: conv(x, w, b, **options), step),
-        Rival("prepared", prepared),
-    ]
+    ours = fastconv_rival("fastconv", fastconv_call(layer), (x, w, b), dy)
+    return [ours, Rival("prepared", prepared)]
+
+
+def fastconv_call(layer, **options):
+    """The layer as a function of input, weight and bias."""
+    conv = (F.conv1d, F.conv2d, F.conv3d)[layer.n - 1]
+    return functools.partial(conv, **layer.options, **options)
+
+
+def fastconv_rival(column, call, inputs, dy):
+    """`call` of the arrays; in a step, of Tensors of them, whose output has the gradient `dy`."""
+    tensors = [fastconv.Tensor(array, requires_grad=True) for array in inputs]
+
+    def step():
+        for tensor in tensors:
+            tensor.grad = None
+        y = call(*tensors)
+        y.backward(dy)
+        return y, *(tensor.grad for tensor in tensors)
+
+    return Rival(column, lambda: call(*inputs), step)
 
 
 def channels_last(array):
@@ -324,7 +347,6 @@ def torch_forms(layer, *arrays):
 def torch_form(column, memory, layer, x, w, b, dy):
     functional = torch.nn.functional
     conv = (functional.conv1d, functional.conv2d, functional.conv3d)[layer.n - 1]
-    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
     x, w, dy = (
         torch.from_numpy(array.reshape(shape)).contiguous(memory_format=memory)
         for array, shape in (
@@ -333,15 +355,20 @@ def torch_form(column, memory, layer, x, w, b, dy):
             (dy, layer.output_shape),
         )
     )
-    b = torch.from_numpy(b)
-    inputs = [tensor.detach().requires_grad_() for tensor in (x, w, b)]
+    call = functools.partial(conv, **layer.options)
+    return torch_rival(column, call, (x, w, torch.from_numpy(b)), dy)
+
+
+def torch_rival(column, call, inputs, dy):
+    """`call` of the torch tensors; in a step, with `dy` as the gradient of its output."""
+    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
 
     def forward():
         with torch.inference_mode():
-            return conv(x, w, b, *options)
+            return call(*inputs)
 
     def step():
-        y = conv(*inputs, *options)
-        return y.detach(), *torch.autograd.grad(y, inputs, dy)
+        y = call(*leaves)
+        return y.detach(), *torch.autograd.grad(y, leaves, dy)
 
     return Rival(column, forward, step)

@@ -1,0 +1,1 @@
+"""Benchmarks that users can run: ``fastconv bench``. No other part of fastconv imports them."""

@@ -1,0 +1,137 @@
+"""``fastconv bench``: its options, and the environment in which it starts again.
+
+Only what a command line needs is imported here. A benchmark, and PyTorch with it, is imported
+when it runs.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+from fastconv import _checks, _plot
+from fastconv._threads import MOST_THREADS, get_num_threads
+
+__all__ = ["add_to", "enter_environment"]
+
+CHART = Path("conv-benchmark.png")
+# glibc's malloc gives large blocks back to the kernel and faults them in again at every call;
+# these settings let it keep them, which is PyTorch at its best.
+WARM_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "2000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def add_to(commands):
+    """Add ``bench`` to the sub-commands of an argument parser."""
+    bench = commands.add_parser("bench", help="measure speed and accuracy beside other libraries")
+    benchmarks = bench.add_subparsers(required=True, metavar="BENCHMARK")
+    conv = _add(
+        benchmarks,
+        "conv",
+        "convolution layers of published networks, beside NumPy, SciPy and PyTorch",
+    )
+    conv.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help=f"the chart; default: {CHART} where Matplotlib is installed",
+    )
+    _add(benchmarks, "algorithms", "each algorithm on the same layers, and which one 'auto' takes")
+    loops = _add(benchmarks, "loops", "pooling and batch normalisation, beside PyTorch")
+    loops.add_argument(
+        "--batch",
+        type=int,
+        default=128,
+        help="images of 64 x 32 x 32 values; default: 128, which are 34 MB",
+    )
+
+
+def _add(benchmarks, name, what):
+    """The parser of one benchmark, with the options of all."""
+    parser = benchmarks.add_parser(name, help=what, description=f"Measure {what}.")
+    parser.set_defaults(run=_run, benchmark=name)
+    add = parser.add_argument
+    add("--threads", type=int, help="of every contender; default: the CPUs that may be used")
+    add("--layers", metavar="REGEX", help="layers whose name or origin matches, in any case")
+    add("--rounds", type=int, help="samples of each contender; default: 15, or 3 with --quick")
+    add("--backward", action=argparse.BooleanOptionalAction, default=True)
+    add("--quick", action="store_true", help="few layers, or those of --layers, in few rounds")
+    add("--json", type=Path, metavar="FILE", help="every sample and error")
+    malloc = parser.add_mutually_exclusive_group()
+    malloc.add_argument(
+        "--warm-malloc",
+        action="store_true",
+        default=None,
+        help="start again with glibc's malloc kept warm; default where PyTorch is installed",
+    )
+    malloc.add_argument("--default-malloc", action="store_false", dest="warm_malloc")
+    return parser
+
+
+def _run(options):
+    if options.threads is None:
+        options.threads = get_num_threads()
+    _checks.integer("threads", options.threads, minimum=1, maximum=MOST_THREADS)
+    if options.rounds is None:
+        options.rounds = 3 if options.quick else 15
+    _checks.integer("rounds", options.rounds, minimum=1)
+    options.budget = 1.0 if options.quick else 4.0  # seconds
+    if "batch" in options:
+        _checks.integer("batch", options.batch, minimum=1)
+    if "plot" in options:
+        if options.plot is None and importlib.util.find_spec("matplotlib") is not None:
+            options.plot = CHART
+        if options.plot is not None:
+            _plot.check_path(options.plot)
+    if options.json is not None:
+        _checks.writable(options.json)
+    if options.warm_malloc is None:
+        options.warm_malloc = importlib.util.find_spec("torch") is not None
+    options.warm_malloc &= platform.libc_ver()[0] == "glibc"
+    enter_environment(options.threads, options.warm_malloc)
+
+    benchmark = importlib.import_module(f"fastconv.bench.{options.benchmark}")
+    options.layers = _choose(benchmark.LAYERS, options.layers, options.quick)
+    benchmark.run(options)
+
+
+def enter_environment(threads, warm_malloc):
+    """Start the command again where libraries would have read other settings when loaded.
+
+    Parameters
+    ----------
+    threads : int
+        Of every library.
+    warm_malloc : bool
+        Whether glibc's malloc keeps its memory.
+    """
+    wanted = dict.fromkeys(THREADS, str(threads))
+    wanted |= WARM_MALLOC if warm_malloc else dict.fromkeys(WARM_MALLOC)
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        environment = {name: value for name, value in (os.environ | wanted).items() if value}
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def _choose(layers, pattern, quick):
+    if pattern is None:
+        return [layer for layer in layers if layer.quick or not quick]
+    try:
+        match = re.compile(pattern, re.IGNORECASE).search
+    except re.error as error:
+        raise ValueError(f"layers must be a regular expression, got {pattern!r}: {error}") from None
+    found = [layer for layer in layers if match(layer.name) or match(layer.origin)]
+    if not found:
+        names = "; ".join(layer.name for layer in layers)
+        raise ValueError(
+            f"layers must match the name or origin of a layer, got {pattern!r}; there are: {names}"
+        )
+    return found
