@@ -98,9 +98,7 @@ def _gemm(plan, x, w, bias, y, frame, prepared):
     work = workspace(threads, plan.work, x.dtype)
     bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
     with single_threaded_blas:
-        failed = gemm.correlate(
-            x, rows, by_output, bias, y, frame.packed, *plan.cut, work, threads
-        )
+        failed = gemm.correlate(x, rows, by_output, bias, y, frame.packed, *plan.cut, work, threads)
     check_blas(failed)
 
 

@@ -108,13 +108,18 @@ class Shape(NamedTuple):
 class Plan(NamedTuple):
     """A decision: the function of ``fastconv._correlate`` that carries it out, and its memory."""
 
-    way: str
+    way: str  # its name in the tables there
     operations: int  # about, to decide on threads
     cut: tuple  # what the kernel is told
     prepared: tuple = ()  # shape of the weights as the kernel reads them
     common: tuple = ()  # values that all threads share: the size of each array
     work: int = 0  # values of each thread
     pointers: int = 0  # of each thread
+
+    @property
+    def algorithm(self):
+        """The algorithm that it belongs to."""
+        return _ALGORITHMS.get(self.way, "direct")
 
     def memory(self, itemsize, threads):
         """Bytes needed besides arguments and result."""
@@ -125,6 +130,7 @@ class Plan(NamedTuple):
 
 
 POINTER_BYTES = 8
+_ALGORITHMS = {"gemm": "gemm", **dict.fromkeys(("blocks", "shared", "winograd"), "winograd")}
 
 
 # Forward, and the gradient by input -----------------------------------------------------------

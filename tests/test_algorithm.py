@@ -26,19 +26,16 @@ def taken(monkeypatch):
     """The ways that are taken, in order."""
     ways = []
 
-    def noted(name, way):
-        name = {"gemm": "gemm", "blocks": "winograd", "shared": "winograd"}.get(name, name)
-        name = name if name in ALGORITHMS else "direct"
-
-        def call(*arguments):
-            ways.append(name)
-            return way(*arguments)
+    def noted(way):
+        def call(plan, *arguments):
+            ways.append(plan.algorithm)
+            return way(plan, *arguments)
 
         return call
 
     for table in (_correlate.WAYS, _correlate.WEIGHT_WAYS):
         for name, way in table.items():
-            monkeypatch.setitem(table, name, noted(name, way))
+            monkeypatch.setitem(table, name, noted(way))
     return ways
 
 

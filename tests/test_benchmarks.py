@@ -195,18 +195,16 @@ def test_there_is_a_layer_of_every_size():
 def test_ways_are_those_that_are_taken(layer, algorithm, monkeypatch):
     taken = []
 
-    def noted(name, function):
-        def call(*arguments):
-            taken.append(name)
-            return function(*arguments)
+    def noted(function, by):
+        def call(plan, *arguments):
+            taken.append(plan.algorithm + by)
+            return function(plan, *arguments)
 
         return call
 
-    names = {"_gemm": "gemm", "_direct": "direct", "_winograd": "winograd"}
-    names |= {f"{name}_weight": f"{way} by weight" for name, way in names.items()}
-    names["_grouped_weight"] = "direct by weight"
-    for name, way in names.items():
-        monkeypatch.setattr(_correlate, name, noted(way, getattr(_correlate, name)))
+    for table, by in ((_correlate.WAYS, ""), (_correlate.WEIGHT_WAYS, " by weight")):
+        for name, function in table.items():
+            monkeypatch.setitem(table, name, noted(function, by))
 
     x, w, b, dy = layer.arrays()
     inputs = [fastconv.Tensor(array, requires_grad=True) for array in (x, w, b)]

@@ -7,7 +7,7 @@ import dataclasses
 
 from fastconv import _geometry
 from fastconv._algorithm import ALGORITHMS
-from fastconv._correlate import Shape, choose, choose_weight
+from fastconv._plan import Shape, plan_correlation, plan_weight_gradient
 from fastconv.bench import harness, report
 from fastconv.bench.layers import LAYERS
 from fastconv.bench.report import Column, Summary
@@ -73,11 +73,14 @@ def ways(layer, algorithm):
     outputs, channels = layer.outputs // layer.groups, layer.inputs // layer.groups
     shape = Shape(layer.batch, layer.groups, outputs, channels, itemsize=4)
     mirrored = shape._replace(outputs=channels, channels=outputs)
-    by_phase = {choose(mirrored, frame, algorithm)[0] for frame, _ in geometry.transposed_frames}
+    by_phase = {
+        plan_correlation(mirrored, frame, algorithm).algorithm
+        for frame, _ in geometry.transposed_frames
+    }
     return (
-        choose(shape, geometry.frame, algorithm)[0],
+        plan_correlation(shape, geometry.frame, algorithm).algorithm,
         "+".join(sorted(by_phase)),
-        choose_weight(shape, geometry.frame, algorithm)[0],
+        plan_weight_gradient(shape, geometry.frame, algorithm).algorithm,
     )
 
 
