@@ -221,7 +221,7 @@ def test_ways_are_those_that_are_taken(layer, algorithm, monkeypatch):
 @pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
 def test_every_algorithm_is_a_way_somewhere():
     found = {way for layer in SMALLER for way in algorithms.ways(layer, "winograd")}
-    assert found == {"direct", "winograd"}
+    assert found == {"direct", "winograd", "direct+winograd"}  # the last by phases of a stride
     assert any(len(set(algorithms.ways(layer, "winograd"))) > 1 for layer in SMALLER)
     assert {way for layer in SMALLER for way in algorithms.ways(layer, "direct")} == {"direct"}
     assert {way for layer in SMALLER for way in algorithms.ways(layer, "gemm")} == {"gemm"}
