@@ -81,8 +81,11 @@ PHASE_TILES = 64
 # Gradient by weight otherwise: at most so many partial sums, in at most so many bytes.
 PARTS = 16
 PARTS_BYTES = 1 << 24
-# Pixels of a strip of the direct kernel.
+# The same of the direct kernel, its pixels of a strip, and the panels of outputs that pay for
+# packing its inputs.
+SUMS_BYTES = 1 << 22
 WEIGHT_STRIP = 128
+PANELS = 4
 
 
 class Shape(NamedTuple):
@@ -407,16 +410,18 @@ def plan_direct_weight(shape, frame):
     width = direct.panel_width(shape.itemsize)
     panels = -(-shape.outputs // width)
     size = shape.groups * depth * panels * width
-    parts = min(PARTS, PARTS_BYTES // (size * shape.itemsize), pixels // WEIGHT_STRIP)
+    parts = min(PARTS, SUMS_BYTES // (size * shape.itemsize), pixels // WEIGHT_STRIP)
     span = -(-pixels // max(parts, min(2, pixels)))
     parts = -(-pixels // span)
+    # Where many partial sums would be large, the outputs are cut as well.
+    block = max(-(-panels * parts * shape.groups // PARTS), min(PANELS, panels))
     strip = min(WEIGHT_STRIP, span)
     return Plan(
         "panels",
         shape.products(frame),
-        (strip, span, width),
+        (strip, span, block),
         common=(parts * size,),
-        work=direct.weight_sizes(frame.packed, shape.channels, panels * width, strip),
+        work=direct.weight_sizes(frame.packed, shape.channels, block * width, strip),
         pointers=strip * math.prod(frame.taps),
     )
 

@@ -38,6 +38,10 @@ typedef struct {
                   int add);
     void (*weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
     void (*pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *packed);
+    void (*pack_panels)(const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols,
+                        void *packed);
+    void (*finish_panel)(const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth,
+                         int used, void *to, ptrdiff_t step);
 } direct_kernels;
 
 #ifdef __GNUC__

@@ -243,6 +243,49 @@ KERNEL NAME(pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run,
             packed[m] = i + m < run ? ((const T *)rows[p])[i + m] : 0;
 }
 
+/* packed[panel][i][0 .. two vectors) = rows[i * step + panel * 2 LANES ...], zero beyond `cols`. */
+KERNEL NAME(pack_panels)(
+    const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols, void *to)
+{
+    T *packed = to;
+    for (ptrdiff_t k = 0; k < cols; k += 2 * LANES) {
+        const T *at = (const T *)from + k;
+        for (ptrdiff_t i = 0; i < rows; i++, at += step, packed += 2 * LANES)
+            if (k + 2 * LANES <= cols) {
+                *(V *)packed = *(const V *)at;
+                *(V *)(packed + LANES) = *(const V *)(at + LANES);
+            } else {
+                *(V *)packed = *(V *)(packed + LANES) = (V){0};
+                memcpy(packed, at, (cols - k) * sizeof(T));
+            }
+    }
+}
+
+/* to[j * step + d] = sum over the parts s of from[s * part + d * 2 LANES + j] for `depth` d and
+ * `used` outputs j: the sums of a panel, in the order of the parts, transposed. */
+KERNEL NAME(finish_panel)(
+    const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth, int used, void *to,
+    ptrdiff_t step)
+{
+    enum { SOME = 16 }; /* a cache line of floats for each output */
+    T sums[SOME][2 * LANES];
+    for (ptrdiff_t d = 0; d < depth; d += SOME) {
+        const ptrdiff_t some = depth - d < SOME ? depth - d : SOME;
+        for (ptrdiff_t i = 0; i < some; i++) {
+            const T *at = (const T *)from + (d + i) * 2 * LANES;
+            V low = *(const V *)at, high = *(const V *)(at + LANES);
+            for (ptrdiff_t s = 1; s < parts; s++) {
+                low += *(const V *)(at + s * part);
+                high += *(const V *)(at + s * part + LANES);
+            }
+            *(V *)sums[i] = low;
+            *(V *)(sums[i] + LANES) = high;
+        }
+        for (int j = 0; j < used; j++)
+            for (ptrdiff_t i = 0; i < some; i++) ((T *)to)[j * step + d + i] = sums[i][j];
+    }
+}
+
 static const direct_kernels NAME(kernels) = {
     {NAME(tile), NAME(wide_tile)},
     {NAME(even_tile), NAME(wide_even_tile)},
@@ -250,7 +293,9 @@ static const direct_kernels NAME(kernels) = {
     NAME(product),
     NAME(outer),
     NAME(weight),
-    NAME(pack_rows)};
+    NAME(pack_rows),
+    NAME(pack_panels),
+    NAME(finish_panel)};
 
 #undef V
 #undef LANES
