@@ -37,6 +37,8 @@ typedef struct {
     void (*outer)(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
                   int add);
     void (*weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
+    void (*weight_in_place)(const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels,
+                            void *out, int rows);
     void (*pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *packed);
     void (*pack_panels)(const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols,
                         void *packed);

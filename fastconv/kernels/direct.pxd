@@ -30,6 +30,9 @@ cdef extern from "direct.h" nogil:
             int add) nogil
         void (*weight)(
             const void* a, const void* b, Py_ssize_t pixels, void* out, int rows) nogil
+        void (*weight_in_place)(
+            const void** a, Py_ssize_t first, const void* b, Py_ssize_t pixels, void* out,
+            int rows) nogil
         void (*pack_rows)(
             const void** rows, Py_ssize_t pixels, Py_ssize_t run, void* packed) nogil
         void (*pack_panels)(

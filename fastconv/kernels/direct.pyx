@@ -25,6 +25,7 @@ from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 cdef enum:
     SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
     L1_WEIGHTS = 1 << 14  # bytes of packed weights that stay in the first cache
+    FEW_PANELS = 2  # to copy the inputs would not pay
     PACKED = 8  # channels at a time: those of several outputs, often a power of two apart
 
 SUPPORTED = bool(DIRECT_SUPPORTED)
@@ -402,7 +403,7 @@ cdef void _correlate_weight_part(
     """Sums of one group and `outputs` of it over pixels [first, last), strip by strip."""
     cdef Py_ssize_t channels = depth // (f.taps[0] * f.taps[1] * f.taps[2])
     cdef Py_ssize_t panels = (outputs + width - 1) // width
-    cdef Py_ssize_t run, some, r, i, panel
+    cdef Py_ssize_t run, some, r, i, c, panel
     cdef floating* grads = work
     cdef floating* blocks = grads + strip * panels * width
     work = blocks + strip * _whole_blocks(depth)
@@ -414,6 +415,16 @@ cdef void _correlate_weight_part(
         run = _point_runs(x + group * channels, f, groups, channels, TILE_PIXELS, first,
                           first + some, strip, work, rows)
         for r in range(depth // run):
+            if panels <= FEW_PANELS and run >= TILE_PIXELS:
+                for panel in range(panels):
+                    for i in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
+                        # the last block overlaps the one before, whose rows it leaves alone
+                        c = min(i * TILE_PIXELS, run - TILE_PIXELS)
+                        direct_find(sizeof(floating)).weight_in_place(
+                            <const void**> (rows + r * strip), c, grads + panel * some * width,
+                            some, sums + (panel * depth + r * run + c) * width,
+                            <int> min(<Py_ssize_t> TILE_PIXELS, run - i * TILE_PIXELS))
+                continue
             # Pixels may lie a power of two apart, where they share cache sets: copy them once.
             direct_find(sizeof(floating)).pack_rows(
                 <const void**> (rows + r * strip), some, run, blocks)

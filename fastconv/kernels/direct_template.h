@@ -229,6 +229,28 @@ KERNEL NAME(weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, i
     NAME(outer_of)(TILE_PIXELS, a, TILE_PIXELS, b, pixels, out, rows, 1);
 }
 
+/* The same for rows a[p][first ...] that are not packed. */
+KERNEL NAME(weight_in_place)(
+    const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels, void *to, int rows)
+{
+    T *out = to;
+    const T *grads = b;
+    V c[TILE_PIXELS][2] = {{{0}}};
+    for (ptrdiff_t p = 0; p < pixels; p++, grads += 2 * LANES) {
+        const T *row = (const T *)a[p] + first;
+        V b0 = *(const V *)grads, b1 = *(const V *)(grads + LANES);
+        for (int m = 0; m < TILE_PIXELS; m++) {
+            c[m][0] += row[m] * b0;
+            c[m][1] += row[m] * b1;
+        }
+    }
+    for (int m = 0; m < TILE_PIXELS; m++, out += 2 * LANES) {
+        if (m < TILE_PIXELS - rows) continue;
+        *(V *)out += c[m][0];
+        *(V *)(out + LANES) += c[m][1];
+    }
+}
+
 /* packed[i][p][0:TILE_PIXELS] = rows[p][i * TILE_PIXELS ...], zero beyond `run` values. */
 KERNEL NAME(pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *to)
 {
@@ -293,6 +315,7 @@ static const direct_kernels NAME(kernels) = {
     NAME(product),
     NAME(outer),
     NAME(weight),
+    NAME(weight_in_place),
     NAME(pack_rows),
     NAME(pack_panels),
     NAME(finish_panel)};
