@@ -51,15 +51,19 @@ typedef struct {
 #define DIRECT_SUPPORTED 1
 
 #define T float
+#define INDEX int
 #define NAME(x) direct_##x##_float
 #include "direct_template.h"
 #undef T
+#undef INDEX
 #undef NAME
 
 #define T double
+#define INDEX long long
 #define NAME(x) direct_##x##_double
 #include "direct_template.h"
 #undef T
+#undef INDEX
 #undef NAME
 
 static inline const direct_kernels *direct_find(size_t itemsize)

@@ -1,4 +1,4 @@
-/* Included once per element type, with T and NAME defined. */
+/* Included once per element type, with T, INDEX (an integer of its size) and NAME defined. */
 
 #define V NAME(vector)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
@@ -113,6 +113,24 @@ DEFINE_EVEN_TILE(even_tile, TILE_PIXELS, 2)
 DEFINE_EVEN_TILE(wide_even_tile, WIDE_PIXELS, 3)
 #undef DEFINE_EVEN_TILE
 
+/* The sum of a vector's lanes, by halves. */
+static inline __attribute__((always_inline)) T NAME(sum)(V x)
+{
+#ifdef __clang__
+    T sum = 0;
+    for (int l = 0; l < LANES; l++) sum += x[l];
+    return sum;
+#else
+    typedef INDEX M __attribute__((vector_size(VECTOR_BYTES)));
+    for (int half = LANES / 2; half; half /= 2) {
+        M from;
+        for (int l = 0; l < LANES; l++) from[l] = l ^ half;
+        x += __builtin_shuffle(x, from);
+    }
+    return x[0];
+#endif
+}
+
 /* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[k * depth + r * run + i] for
  * K outputs of P pixels: vectors run along the sum, for outputs too few to fill one. */
 BODY NAME(dots_of)(
@@ -145,10 +163,8 @@ BODY NAME(dots_of)(
                     rest[p][k] += a[p][i] * w[k * depth + i];
     }
     for (int p = 0; p < P; p++)
-        for (int k = 0; k < K && p < pixels; k++) {
-            for (int lane = 0; lane < LANES; lane++) rest[p][k] += c[p][k][lane];
-            ((T *)out[p])[k] = rest[p][k];
-        }
+        for (int k = 0; k < K && p < pixels; k++)
+            ((T *)out[p])[k] = rest[p][k] + NAME(sum)(c[p][k]);
 }
 
 #define DEFINE_DOTS(K)                                                                          \
