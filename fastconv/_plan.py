@@ -162,7 +162,7 @@ def choose(shape, frame, algorithm):
         )
         if tile and (
             algorithm == "winograd"
-            or sum(_winograd_cost(shape, frame, tile)) < shape.products(frame)
+            or sum(_winograd_cost(shape, frame, tile)) < _direct_cost(shape, frame)
         ):
             return "winograd", tile
     return "direct", None
@@ -206,10 +206,23 @@ def _distinct(frame, tile):
     )
 
 
+def _direct_cost(shape, frame):
+    """Multiplications, those for the padding of the last panel included."""
+    outputs = shape.outputs
+    if not _is_dots(shape):
+        outputs = _padded(outputs, direct.panel_width(shape.itemsize, outputs))
+    return shape.products(frame) // shape.outputs * outputs
+
+
+def _padded(outputs, width):
+    return -(-outputs // width) * width
+
+
 def _winograd_cost(shape, frame, tile):
     """Multiplications for all tiles and for the weights, with transforms counted as such."""
-    products = frame.taps[0] * shape.channels * shape.outputs
-    transforms = TRANSFORM * (shape.channels + shape.outputs)
+    outputs = _padded(shape.outputs, direct.panel_width(shape.itemsize))
+    products = frame.taps[0] * shape.channels * outputs
+    transforms = TRANSFORM * (shape.channels + outputs)
     elements = _elements(frame, tile)
     return (
         elements * _tiles(shape, frame, tile) * (products + transforms),
@@ -246,7 +259,7 @@ def plan_direct(shape, frame):
     """The :class:`Plan` of the direct kernel that suits the shape."""
     if _is_grouped(shape):
         return _plan_grouped(shape, frame)
-    if shape.outputs <= direct.DOTS and shape.channels >= DOTS_CHANNELS:
+    if _is_dots(shape):
         return _plan_dots(shape, frame)
     width = direct.panel_width(shape.itemsize, shape.outputs)
     prepared = (shape.groups, -(-shape.outputs // width), shape.depth(frame), width)
@@ -291,6 +304,10 @@ def _plan_lines(shape, frame, prepared):
         work=direct.line_sizes(frame.packed, shape.channels, lines, some),
         pointers=math.prod(frame.taps),
     )
+
+
+def _is_dots(shape):
+    return shape.outputs <= direct.DOTS and shape.channels >= DOTS_CHANNELS
 
 
 def _plan_dots(shape, frame):
