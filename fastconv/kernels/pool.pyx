@@ -80,7 +80,7 @@ cdef inline void _max_window(
     cdef bint larger
     if z >= s.stop[0][i] or v >= s.stop[1][j] or u >= s.stop[2][k]:
         place = -1  # a dilated window may have all its taps in the padding
-    for c in range(width):
+    for c in range(width):  # vectorised
         largest[c] = -INFINITY
         places[c] = <int> place
     while z < s.stop[0][i]:
@@ -90,7 +90,7 @@ cdef inline void _max_window(
             while u < s.stop[2][k]:
                 place = (z * s.size[1] + v) * s.size[2] + u
                 at = x + place * channels
-                for c in range(width):
+                for c in range(width):  # vectorised
                     larger = (at[c] > largest[c]) | (at[c] != at[c])
                     largest[c] = at[c] if larger else largest[c]
                     places[c] = <int> place if larger else places[c]
@@ -134,8 +134,8 @@ cdef void _max_line_backward(
             for v in range(s.first[1][j], s.stop[1][j]):
                 for u in range(s.first[2][k], s.stop[2][k]):
                     at = ((z * s.size[1] + v) * s.size[2] + u) * channels
-                    for c in range(channels):
-                        value = dy[at + c]  # read in any case, so that vectors do
+                    for c in range(channels):  # vectorised
+                        value = dy[at + c]  # read in any case: SSE2 has no masked loads
                         dx[c] = (0 if first else dx[c]) + (value if index[at + c] == place else 0)
                     first = False
         if first:
@@ -183,16 +183,16 @@ cdef void _sum_line(
                 for u in range(s.first[2][k], s.stop[2][k]):
                     at = x + ((z * s.size[1] + v) * s.size[2] + u) * channels
                     if power == 1:
-                        for c in range(channels):
+                        for c in range(channels):  # vectorised
                             y[c] += at[c]
                     elif power == 2:
-                        for c in range(channels):
+                        for c in range(channels):  # vectorised
                             y[c] += at[c] * at[c]
                     else:
                         for c in range(channels):
                             y[c] += <floating> pow(at[c], power)
         scale = <floating> _divisor(divisor, s.count, i, j, k)
-        for c in range(channels):
+        for c in range(channels):  # vectorised
             y[c] /= scale
         y += channels
 
@@ -229,7 +229,7 @@ cdef void _sum_line_backward(
                 for u in range(s.first[2][k], s.stop[2][k]):
                     at = dy + ((z * s.size[1] + v) * s.size[2] + u) * channels
                     share = <floating> (1 / _divisor(divisor, s.size, z, v, u))
-                    for c in range(channels):
+                    for c in range(channels):  # vectorised
                         dx[c] = (0 if first else dx[c]) + share * at[c]
                     first = False
         if first:
