@@ -1,6 +1,6 @@
 """The loops marked ``# vectorised`` in the kernels are, says GCC, for every type and level.
 
-Compiling takes half a minute: set FASTCONV_TEST_BUILD=1 for these tests.
+Compiling takes a minute: set FASTCONV_TEST_BUILD=1 for these tests.
 """
 
 import contextlib
@@ -14,8 +14,6 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from Cython.Build import cythonize
-from setuptools import Extension
 
 ROOT = Path(__file__).parent.parent
 MARK = re.compile(r"\bfor\b.*:  # vectorised$")
@@ -39,7 +37,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def setup():
-    """The constants of setup.py."""
+    """What setup.py defines and imports."""
+    pytest.importorskip("Cython")
     return runpy.run_path(str(ROOT / "setup.py"))
 
 
@@ -49,8 +48,8 @@ def generated(setup, tmp_path_factory):
     folder = tmp_path_factory.mktemp("vectorised")
     names = [path.relative_to(ROOT).with_suffix("") for path in MARKED]
     with contextlib.chdir(ROOT):
-        cythonize(
-            [Extension(".".join(name.parts), [f"{name}.pyx"]) for name in names],
+        setup["cythonize"](
+            [setup["Extension"](".".join(name.parts), [f"{name}.pyx"]) for name in names],
             build_dir=str(folder),
             compiler_directives=setup["DIRECTIVES"],
             force=True,
