@@ -84,8 +84,8 @@ PARTS_BYTES = 1 << 24
 # The same of the direct kernel, its pixels of a strip, and the panels of outputs that pay for
 # packing its inputs.
 SUMS_BYTES = 1 << 22
-WEIGHT_STRIP = 128
-PANELS = 4
+WEIGHT_STRIP = 256
+PANELS = 8
 
 
 class Shape(NamedTuple):

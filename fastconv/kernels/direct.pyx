@@ -425,7 +425,6 @@ cdef void _correlate_weight_part(
                             some, sums + (panel * depth + r * run + c) * width,
                             <int> min(<Py_ssize_t> TILE_PIXELS, run - i * TILE_PIXELS))
                 continue
-            # Pixels may lie a power of two apart, where they share cache sets: copy them once.
             direct_find(sizeof(floating)).pack_rows(
                 <const void**> (rows + r * strip), some, run, blocks)
             for panel in range(panels):  # its part of dy stays in the first cache

@@ -267,35 +267,44 @@ KERNEL NAME(weight_in_place)(
     }
 }
 
-/* packed[i][p][0:TILE_PIXELS] = rows[p][i * TILE_PIXELS ...], zero beyond `run` values. */
+/* packed[i][p][0:TILE_PIXELS] = rows[p][i * TILE_PIXELS ...], zero beyond `run` values. Some blocks i
+ * of a pixel in a row: pixels may lie a power of two apart, where they share cache sets. */
 KERNEL NAME(pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *to)
 {
+    enum { SOME = 8 };
+    const ptrdiff_t block = pixels * TILE_PIXELS, whole = run / TILE_PIXELS;
     T *packed = to;
-    ptrdiff_t i = 0;
-    for (; i + TILE_PIXELS <= run; i += TILE_PIXELS)
-        for (ptrdiff_t p = 0; p < pixels; p++, packed += TILE_PIXELS)
-            memcpy(packed, (const T *)rows[p] + i, TILE_PIXELS * sizeof(T));
-    if (i == run) return;
-    for (ptrdiff_t p = 0; p < pixels; p++, packed += TILE_PIXELS)
-        for (int m = 0; m < TILE_PIXELS; m++)
-            packed[m] = i + m < run ? ((const T *)rows[p])[i + m] : 0;
+    for (ptrdiff_t first = 0; first < whole; first += SOME, packed += SOME * block) {
+        const ptrdiff_t some = whole - first < SOME ? whole - first : SOME;
+        for (ptrdiff_t p = 0; p < pixels; p++) {
+            const T *at = (const T *)rows[p] + first * TILE_PIXELS;
+            T *out = packed + p * TILE_PIXELS;
+            for (ptrdiff_t i = 0; i < some; i++, at += TILE_PIXELS, out += block)
+                memcpy(out, at, TILE_PIXELS * sizeof(T));
+        }
+    }
+    packed = (T *)to + whole * block;
+    for (ptrdiff_t p = 0; p < pixels && whole * TILE_PIXELS < run; p++)
+        for (ptrdiff_t m = 0; m < TILE_PIXELS; m++, packed++)
+            *packed = whole * TILE_PIXELS + m < run
+                          ? ((const T *)rows[p])[whole * TILE_PIXELS + m] : 0;
 }
 
 /* packed[panel][i][0 .. two vectors) = rows[i * step + panel * 2 LANES ...], zero beyond `cols`. */
 KERNEL NAME(pack_panels)(
     const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols, void *to)
 {
-    T *packed = to;
-    for (ptrdiff_t k = 0; k < cols; k += 2 * LANES) {
-        const T *at = (const T *)from + k;
-        for (ptrdiff_t i = 0; i < rows; i++, at += step, packed += 2 * LANES)
-            if (k + 2 * LANES <= cols) {
-                *(V *)packed = *(const V *)at;
-                *(V *)(packed + LANES) = *(const V *)(at + LANES);
-            } else {
-                *(V *)packed = *(V *)(packed + LANES) = (V){0};
-                memcpy(packed, at, (cols - k) * sizeof(T));
-            }
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        const T *at = (const T *)from + i * step;
+        T *packed = (T *)to + i * 2 * LANES;
+        ptrdiff_t k = 0;
+        for (; k + 2 * LANES <= cols; k += 2 * LANES, packed += rows * 2 * LANES) {
+            *(V *)packed = *(const V *)(at + k);
+            *(V *)(packed + LANES) = *(const V *)(at + k + LANES);
+        }
+        if (k == cols) continue;
+        *(V *)packed = *(V *)(packed + LANES) = (V){0};
+        memcpy(packed, at + k, (cols - k) * sizeof(T));
     }
 }
 
