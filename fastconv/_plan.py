@@ -24,7 +24,7 @@ from typing import NamedTuple
 from fastconv._geometry import CACHED_SHAPES
 from fastconv.kernels import direct, grouped, winograd
 
-__all__ = ["Plan", "Shape", "choose", "choose_weight", "plan_correlation", "plan_weight_gradient"]
+__all__ = ["Plan", "Shape", "choose", "plan_correlation", "plan_weight_gradient"]
 
 # gemm: a strip's columns should stay in the second-level cache, but BLAS packs the weights
 # again for every strip, so a strip has many rows.
@@ -150,7 +150,7 @@ def plan_correlation(shape, frame, algorithm):
 
 @functools.lru_cache(CACHED_SHAPES)
 def choose(shape, frame, algorithm):
-    """(way, tile of winograd or None) for a forward pass or a gradient by input."""
+    """(way, tile of winograd or None)."""
     if algorithm == "gemm" or not direct.SUPPORTED:
         return "gemm", None
     if algorithm != "direct":
@@ -382,19 +382,10 @@ def _plan_winograd(shape, frame, tile):
 @functools.lru_cache(CACHED_SHAPES)
 def plan_weight_gradient(shape, frame, algorithm):
     """The :class:`Plan` of a gradient by weight."""
-    way, tile = choose_weight(shape, frame, algorithm)
+    way, tile = choose(shape, frame, algorithm)
     if way == "winograd":
         return _plan_winograd_weight(shape, frame, tile)
     return _plan_gemm_weight(shape, frame) if way == "gemm" else plan_direct_weight(shape, frame)
-
-
-@functools.lru_cache(CACHED_SHAPES)
-def choose_weight(shape, frame, algorithm):
-    """(way, tile of winograd or None) for the gradient by weight."""
-    way, tile = choose(shape, frame, algorithm)
-    if way == "winograd" and not _slices_are_images(frame):
-        way, tile = "direct", None
-    return way, tile
 
 
 def _plan_gemm_weight(shape, frame):
