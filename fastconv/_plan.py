@@ -59,8 +59,9 @@ SCHEMES = {
     ((2, 1), (1, 1)): ((4, 4), (2, 2)),
 }
 # To transform a value of a tile's input, output or weights costs as much as so many
-# multiplications of the products, from a count of instructions.
-TRANSFORM = 5
+# multiplications of the products: some five instructions, twice that with their memory. As
+# measured by ``fastconv bench algorithms``.
+TRANSFORM = 12
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
 SHARED_CHANNELS = 192
 # ... up to so many bytes of them at a time.
