@@ -26,10 +26,10 @@ from fastconv.kernels import direct, grouped, winograd
 
 __all__ = ["Plan", "Shape", "choose", "plan_correlation", "plan_weight_gradient"]
 
-# gemm: a strip's columns should stay in the second-level cache, but BLAS packs the weights
-# again for every strip, so a strip has many rows.
-STRIP_BYTES = 1 << 18
-STRIP_ROWS = (96, 512)
+# gemm: BLAS packs the weights again for every strip, so a strip has many rows, though its columns
+# then leave the second-level cache.
+STRIP_BYTES = 1 << 20
+STRIP_ROWS = (192, 1024)
 # Fewer strips than this and output channels are cut as well, in blocks of at least CHANNELS.
 FEW_STRIPS = 8
 CHANNELS = 64
