@@ -9,10 +9,10 @@
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
 /* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[panel of k][r * run + i][k]
- * for the first `pixels` of P pixels and `cols` outputs k, in panels of N vectors; all P row
- * pointers must be readable, `w` and `bias` are padded to whole panels. */
+ * for the first `pixels` of P pixels and `cols` outputs k, up to N vectors of a panel of `width`;
+ * all P row pointers must be readable, `w` and `bias` are padded to whole panels. */
 BODY NAME(tile_of)(
-    int P, int N, int whole, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
+    int P, int N, int width, int whole, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
     ptrdiff_t run, const T *w, const T *bias, void *const *out, ptrdiff_t shift, int pixels,
     ptrdiff_t cols)
 {
@@ -25,7 +25,7 @@ BODY NAME(tile_of)(
     for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
         const T *a[TILE_PIXELS];
         for (int p = 0; p < P; p++) a[p] = rows[p];
-        for (ptrdiff_t i = 0; i < run; i++, w += N * LANES) {
+        for (ptrdiff_t i = 0; i < run; i++, w += width * LANES) {
             V b[3];
             for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
             for (int p = 0; p < P; p++)
@@ -39,30 +39,42 @@ BODY NAME(tile_of)(
         for (int p = 0; p < pixels; p++) memcpy((T *)out[p] + shift, c[p], cols * sizeof(T));
 }
 
-/* `whole` is known when compiled, so that the accumulators of whole tiles never leave registers. */
-#define DEFINE_TILE(name, P, N)                                                                 \
+/* A panel after the other; the last one may be narrower. `whole` is known when compiled, so that the
+ * accumulators of whole tiles never leave registers. */
+#define PANELS_OF(P, W, TILE_OF)                                                                \
+    do {                                                                                        \
+        const ptrdiff_t panel = runs * run * W * LANES;                                         \
+        for (ptrdiff_t k = 0; k < cols; k += W * LANES, w += panel) {                           \
+            const ptrdiff_t left = cols - k;                                                    \
+            if (left >= W * LANES && pixels == P) TILE_OF(W, 1, W * LANES);                     \
+            else if (left <= LANES) TILE_OF(1, 0, left);                                        \
+            else if (W == 3 && left <= 2 * LANES) TILE_OF(2, 0, left);                          \
+            else TILE_OF(W, 0, left < W * LANES ? left : W * LANES);                            \
+        }                                                                                       \
+    } while (0)
+
+#define DEFINE_TILE(name, P, W)                                                                 \
     KERNEL NAME(name)(                                                                          \
         const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,               \
         const void *weights, const void *bias, void *const *out, int pixels, ptrdiff_t cols)    \
     {                                                                                           \
         const T *w = weights, *b = bias;                                                        \
-        const ptrdiff_t width = N * LANES, panel = runs * run * width;                          \
-        ptrdiff_t k = 0;                                                                        \
-        if (pixels == P)                                                                        \
-            for (; k + width <= cols; k += width, w += panel)                                   \
-                NAME(tile_of)(P, N, 1, rows, runs, stride, run, w, b + k, out, k, P, width);    \
-        for (; k < cols; k += width, w += panel)                                                \
-            NAME(tile_of)(P, N, 0, rows, runs, stride, run, w, b + k, out, k, pixels,           \
-                          cols - k < width ? cols - k : width);                                 \
+        PANELS_OF(P, W, TILE_OF_##P);                                                           \
     }
-DEFINE_TILE(tile, TILE_PIXELS, 2)
-DEFINE_TILE(wide_tile, WIDE_PIXELS, 3)
+#define TILE_OF_6(N, whole, some)                                                               \
+    NAME(tile_of)(6, N, 2, whole, rows, runs, stride, run, w, b + k, out, k, pixels, some)
+#define TILE_OF_4(N, whole, some)                                                               \
+    NAME(tile_of)(4, N, 3, whole, rows, runs, stride, run, w, b + k, out, k, pixels, some)
+DEFINE_TILE(tile, 6, 2)
+DEFINE_TILE(wide_tile, 4, 3)
 #undef DEFINE_TILE
+#undef TILE_OF_6
+#undef TILE_OF_4
 
 /* The same for pixels whose inputs and outputs lie evenly: run r of pixel p is at
  * a[p * step + offsets[r]], its outputs at out[p * out_step]. */
 BODY NAME(even_tile_of)(
-    int P, int N, int whole, const T *a, ptrdiff_t step, const ptrdiff_t *offsets,
+    int P, int N, int width, int whole, const T *a, ptrdiff_t step, const ptrdiff_t *offsets,
     ptrdiff_t runs, ptrdiff_t run, const T *w, const T *bias, T *out, ptrdiff_t out_step,
     int pixels, ptrdiff_t cols)
 {
@@ -74,7 +86,7 @@ BODY NAME(even_tile_of)(
     }
     for (ptrdiff_t r = 0; r < runs; r++) {
         const T *low = a + offsets[r], *high = low + P / 2 * step;
-        for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += N * LANES) {
+        for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += width * LANES) {
             V b[3];
             for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
             for (int p = 0; p < P / 2; p++)
@@ -91,27 +103,28 @@ BODY NAME(even_tile_of)(
         for (int p = 0; p < pixels; p++) memcpy(out + p * out_step, c[p], cols * sizeof(T));
 }
 
-#define DEFINE_EVEN_TILE(name, P, N)                                                            \
+#define DEFINE_EVEN_TILE(name, P, W)                                                            \
     KERNEL NAME(name)(                                                                          \
         const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run, \
         const void *weights, const void *bias, void *to, ptrdiff_t out_step, int pixels,        \
         ptrdiff_t cols)                                                                         \
     {                                                                                           \
         const T *w = weights, *b = bias;                                                        \
-        const ptrdiff_t width = N * LANES, panel = runs * run * width;                          \
         T *out = to;                                                                            \
-        ptrdiff_t k = 0;                                                                        \
-        if (pixels == P)                                                                        \
-            for (; k + width <= cols; k += width, w += panel)                                   \
-                NAME(even_tile_of)(P, N, 1, a, step, offsets, runs, run, w, b + k, out + k,     \
-                                   out_step, P, width);                                         \
-        for (; k < cols; k += width, w += panel)                                                \
-            NAME(even_tile_of)(P, N, 0, a, step, offsets, runs, run, w, b + k, out + k,         \
-                               out_step, pixels, cols - k < width ? cols - k : width);          \
+        PANELS_OF(P, W, TILE_OF_##P);                                                           \
     }
-DEFINE_EVEN_TILE(even_tile, TILE_PIXELS, 2)
-DEFINE_EVEN_TILE(wide_even_tile, WIDE_PIXELS, 3)
+#define TILE_OF_6(N, whole, some)                                                               \
+    NAME(even_tile_of)(6, N, 2, whole, a, step, offsets, runs, run, w, b + k, out + k,          \
+                       out_step, pixels, some)
+#define TILE_OF_4(N, whole, some)                                                               \
+    NAME(even_tile_of)(4, N, 3, whole, a, step, offsets, runs, run, w, b + k, out + k,          \
+                       out_step, pixels, some)
+DEFINE_EVEN_TILE(even_tile, 6, 2)
+DEFINE_EVEN_TILE(wide_even_tile, 4, 3)
 #undef DEFINE_EVEN_TILE
+#undef TILE_OF_6
+#undef TILE_OF_4
+#undef PANELS_OF
 
 /* The sum of a vector's lanes, by halves. */
 static inline __attribute__((always_inline)) T NAME(sum)(V x)
