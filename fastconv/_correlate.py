@@ -176,7 +176,7 @@ def _transformed(plan, tile, width, w, frame, prepared):
         )
         return weights
 
-    return prepared.get((plan.prepared, *tile), w, transform)
+    return prepared.get((plan.prepared, *tile, *frame.step), w, transform)
 
 
 def _blocks(plan, x, w, bias, y, frame, prepared):

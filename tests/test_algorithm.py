@@ -184,6 +184,17 @@ def test_sizes_may_change(rng):
         )
 
 
+@vectors
+def test_the_stride_may_change(rng):
+    """Transformed weights are as many for stride 2, but others."""
+    x = rng.normal(size=(2, 32, 24, 24)).astype(np.float32)
+    layer = nn.Conv2d(32, 32, 3, padding=1, algorithm="winograd").eval()
+    for stride in [(1, 1), (2, 2), (1, 1)]:
+        layer.stride = stride
+        expected = naive.conv(x, layer.weight.data, layer.bias.data, stride, 1)
+        np.testing.assert_allclose(layer(x).data, expected, rtol=0, atol=1e-4)
+
+
 def test_copies_and_pickles_prepare_their_own(rng):
     x, _ = arrays(rng)
     layer = nn.Conv2d(16, 16, 3).eval()
