@@ -112,7 +112,9 @@ class Plan(NamedTuple):
     operations: int  # about, to decide on threads
     cut: tuple  # what the kernel is told
     prepared: tuple = ()  # shape of the weights as the kernel reads them
+    whole: bool = True  # whether all of these exist at a time, where no layer keeps them
     common: tuple = ()  # values that all threads share: the size of each array
+    total: int = 0  # values of the parts' sum, on its way to the result
     work: int = 0  # values of each thread
     pointers: int = 0  # of each thread
 
@@ -122,11 +124,13 @@ class Plan(NamedTuple):
         return _ALGORITHMS.get(self.way, "direct")
 
     def memory(self, itemsize, threads):
-        """Bytes needed besides arguments and result."""
-        shared = math.prod(self.prepared) if self.prepared else 0
-        return (shared + sum(self.common) + threads * self.work) * itemsize + (
-            threads * self.pointers * POINTER_BYTES
-        )
+        """Bytes needed besides arguments and result, but for vectors of a value per channel.
+
+        Weights that lie in memory as the kernel reads them are not copied, which takes less.
+        """
+        weights = math.prod(self.prepared) if self.prepared and self.whole else 0
+        shared = weights + sum(self.common) + self.total
+        return (shared + threads * self.work) * itemsize + threads * self.pointers * POINTER_BYTES
 
 
 POINTER_BYTES = 8
@@ -234,8 +238,9 @@ def _plan_gemm(shape, frame):
     block = outputs
     if strips < FEW_STRIPS:
         block = min(max(CHANNELS, -(-outputs * strips // FEW_STRIPS)), outputs)
+    prepared = (shape.groups, outputs, depth)
     work = strip * (depth + block)
-    return Plan("gemm", shape.products(frame), (strip, block), work=work)
+    return Plan("gemm", shape.products(frame), (strip, block), prepared, work=work)
 
 
 @functools.lru_cache(CACHED_SHAPES)
@@ -329,7 +334,8 @@ def _plan_grouped(shape, frame):
 
 
 def _plan_winograd(shape, frame, tile):
-    """cut: (tile, tiles of a block, panels at a time, outputs of a panel), or with phases."""
+    """cut: (tile, tiles of a block, panels at a time, outputs of a panel), or of phases (tile,
+    tiles of a phase, of a block, outputs of a panel)."""
     channels, taps = shape.channels, frame.taps[0]
     width = direct.panel_width(shape.itemsize)
     elements = _elements(frame, tile)
@@ -352,8 +358,9 @@ def _plan_winograd(shape, frame, tile):
     v = winograd.tiles_size(elements, phase, channels)
     # Of a single phase, each panel's weights are used once: transformed just before, they are
     # still in cache.
-    cut = tile, phase, block, width, phase >= tiles
-    return Plan("shared", operations, cut, prepared, (v,), work=u + product)
+    whole = phase < tiles
+    cut = tile, phase, block, width
+    return Plan("shared", operations, cut, prepared, whole, (v,), work=u + product)
 
 
 # The gradient by weight -------------------------------------------------------------------------
@@ -393,7 +400,7 @@ def _plan_gemm_weight(shape, frame):
         "gemm",
         shape.products(frame),
         (strip, span, band),
-        common=(parts * size,),
+        common=(parts * size if parts > 1 else 0,),  # a single part is the result
         work=strip * band * depth // rows,
     )
 
@@ -411,11 +418,14 @@ def plan_direct_weight(shape, frame):
     span = -(-pixels // max(parts, min(2, pixels)))
     parts = -(-pixels // span)
     strip = min(WEIGHT_STRIP, span)
+    # The transposed sum is the result, or holds it where panels are wider than there are outputs.
+    copies = (parts > 1) + (shape.outputs % width > 0)
     return Plan(
         "panels",
         shape.products(frame),
         (strip, span, width),
         common=(parts * size,),
+        total=copies * size,
         work=direct.weight_sizes(frame.packed, shape.channels, panels * width, strip),
         pointers=strip * math.prod(frame.taps),
     )
@@ -433,6 +443,7 @@ def _plan_grouped_weight(shape, frame):
             shape.products(frame),
             (span,),
             common=(-(-lines // span) * taps * channels,),
+            total=taps * channels,
             pointers=2 * frame.taps[0] * frame.taps[1],
         )
     span = max(-(-pixels // PARTS), GROUPED_STRIP)
@@ -441,6 +452,7 @@ def _plan_grouped_weight(shape, frame):
         shape.products(frame),
         (GROUPED_STRIP, span),
         common=(-(-pixels // span) * taps * width * channels,),
+        total=taps * width * channels,
         work=channels,
         pointers=GROUPED_STRIP * (taps + 1),
     )
