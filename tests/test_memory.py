@@ -1,9 +1,8 @@
 """The memory that plans tell: what is allocated, and that it does not grow with the image."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
+from conftest import traced
 
 import fastconv
 import fastconv.functional as F
@@ -64,17 +63,6 @@ def arrays(x_shape, w_shape, stride, groups, dtype):
     y = np.zeros((images, *geometry.frame.count, outputs), dtype)
     w = np.zeros((groups, outputs // groups, *geometry.kernel, width), dtype)
     return x, w, y, geometry.frame, Shape(images, *w.shape[:2], width, x.itemsize)
-
-
-def traced(call):
-    """The result, and the most bytes that were allocated at a time, the result's included."""
-    call()  # what is kept from call to call is there
-    tracemalloc.start()
-    try:
-        result = call()
-        return result, tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def assert_told(peak, plan, shape, threads):
