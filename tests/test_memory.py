@@ -8,6 +8,7 @@ import fastconv
 import fastconv.functional as F
 from fastconv import _correlate, _geometry
 from fastconv._plan import Shape, plan_correlation, plan_weight_gradient
+from fastconv._threads import blas_threads_for, threads_for
 from fastconv.kernels import direct
 
 vectors = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
@@ -65,7 +66,8 @@ def arrays(x_shape, w_shape, stride, groups, dtype):
     return x, w, y, geometry.frame, Shape(images, *w.shape[:2], width, x.itemsize)
 
 
-def assert_told(peak, plan, shape, threads):
+def assert_told(peak, plan, shape):
+    threads = (blas_threads_for if plan.way == "gemm" else threads_for)(plan.operations)
     told = plan.memory(shape.itemsize, threads)
     # Python's objects, the rests of threads' rows, and a few vectors of a value per channel.
     channels = shape.groups * max(shape.channels, shape.outputs)
@@ -84,7 +86,7 @@ def test_forward(way, x_shape, w_shape, stride, groups, algorithm, dtype, thread
     plan = plan_correlation(shape, frame, algorithm)
     assert plan.way == way
     _, peak = traced(lambda: _correlate.correlate(x, w, None, y, frame, algorithm))
-    assert_told(peak, plan, shape, threads)
+    assert_told(peak, plan, shape)
 
 
 @cases(WEIGHT)
@@ -97,7 +99,7 @@ def test_gradient_by_weight(way, x_shape, w_shape, stride, groups, algorithm, dt
     plan = plan_weight_gradient(shape, frame, algorithm)
     assert plan.way == way
     dw, peak = traced(lambda: _correlate.correlate_weight(x, dy, w.shape, frame, algorithm))
-    assert_told(peak - dw.nbytes, plan, shape, threads)
+    assert_told(peak - dw.nbytes, plan, shape)
 
 
 @vectors
