@@ -155,10 +155,10 @@ def choose(shape, frame, algorithm):
     if algorithm == "gemm" or not direct.SUPPORTED:
         return "gemm", None
     if algorithm != "direct":
-        one = shape._replace(images=1)  # an image is computed alone as in a batch
+        # Without the cost for the weights, so that an image alone takes the tile of a batch.
         tile = min(
             _schemes(shape, frame),
-            key=lambda tile: _winograd_cost(one, frame, tile)[0],
+            key=lambda tile: _winograd_cost(shape, frame, tile)[0],
             default=None,
         )
         if tile and (
