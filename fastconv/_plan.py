@@ -9,7 +9,7 @@ direct
     narrow (depthwise: of one channel), vectors run along the channels of all groups.
 winograd
     Minimal filtering, with up to four times fewer multiplications: 3x3 (stride 2 as well), 5x5
-    and 2x2 kernels, any number of taps along a first axis of three, and 3 taps on signals; one
+    and 2x2 kernels, up to eight taps along a first axis of three, and 3 taps on signals; one
     group, whole vectors of channels.
 
 The latter two need the vectors of GCC or Clang. `choose` decides; an `algorithm` that cannot
