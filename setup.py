@@ -37,6 +37,7 @@ KERNELS = [
 # Instruction sets beyond the platform's baseline: all kernels are built once more for each, into
 # a folder of that name, and fastconv.kernels chooses when it is imported.
 LEVELS = {"avx2": ["-mavx2", "-mfma"]}
+OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 ONCE = ["_build"]  # tells what the processor has, so it must run on any
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"
 DIRECTIVES = {
@@ -70,7 +71,7 @@ class BuildKernels(build_ext):
 
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
-        optimise = ["/O2"] if msvc else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
+        optimise = ["/O2"] if msvc else OPTIMISE
         compile_args, link_args = self.openmp_flags(msvc)
         link_args = link_args + ([] if sys.platform in ("win32", "darwin") else ["-Wl,-s"])
         levels = {level: flags for level, flags in LEVELS.items() if self.builds_level(level)}
@@ -167,5 +168,6 @@ def extensions():
     ]
 
 
-write_blas_int()
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})
+if __name__ == "__main__":  # builds run this file; a test reads its constants
+    write_blas_int()
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

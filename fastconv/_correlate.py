@@ -258,21 +258,16 @@ def _gemm_weight(plan, x, dy, shape, frame):
 
 
 def _panels_weight(plan, x, dy, shape, frame):
-    strip, span, width = plan.cut
     groups, outputs, depth = shape.groups, shape.outputs, shape.depth(frame)
-    panels = -(-outputs // width)
+    width = direct.panel_width(x.itemsize)
     (size,) = plan.common
-    parts = np.empty(size, x.dtype).reshape(-1, groups, panels, depth, width)
+    sums = np.empty(size, x.dtype).reshape(-1, groups, -(-outputs // width), depth, width)
+    dw = np.empty((groups, outputs, depth), x.dtype)
     threads = threads_for(plan.operations)
     work = workspace(threads, plan.work, x.dtype)
     pointers = workspace(threads, plan.pointers, np.intp)
-    direct.correlate_weight(
-        x, dy, parts, outputs, frame.packed, strip, span, work, pointers, threads
-    )
-    total = parts[0] if len(parts) == 1 else parts.sum(axis=0)
-    dw = np.empty((groups * panels, width, depth), x.dtype)
-    layout.transpose(total.reshape(groups * panels, depth, width), dw, threads_for(dw.size))
-    return np.ascontiguousarray(dw.reshape(groups, panels * width, depth)[:, :outputs])
+    direct.correlate_weight(x, dy, dw, frame.packed, *plan.cut, sums, work, pointers, threads)
+    return dw
 
 
 def _grouped_weight(plan, x, dy, shape, frame):

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from fastconv._geometry import CACHED_SHAPES
 from fastconv.kernels import direct, grouped, winograd
 
-__all__ = ["Plan", "Shape", "choose", "choose_weight", "plan_correlation", "plan_weight_gradient"]
+__all__ = ["Plan", "Shape", "choose", "plan_correlation", "plan_weight_gradient"]
 
 # gemm: a strip's columns should stay in the second-level cache, but BLAS packs the weights
 # again for every strip, so a strip has many rows.
@@ -59,8 +59,9 @@ SCHEMES = {
     ((2, 1), (1, 1)): ((4, 4), (2, 2)),
 }
 # To transform a value of a tile's input, output or weights costs as much as so many
-# multiplications of the products, from a count of instructions.
-TRANSFORM = 5
+# multiplications of the products: some five instructions, twice that with their memory. As
+# measured by ``fastconv bench algorithms``.
+TRANSFORM = 12
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
 SHARED_CHANNELS = 192
 # ... up to so many bytes of them at a time.
@@ -81,8 +82,11 @@ PHASE_TILES = 64
 # Gradient by weight otherwise: at most so many partial sums, in at most so many bytes.
 PARTS = 16
 PARTS_BYTES = 1 << 24
-# Pixels of a strip of the direct kernel.
-WEIGHT_STRIP = 128
+# The same of the direct kernel, its pixels of a strip, and the panels of outputs that pay for
+# packing its inputs.
+SUMS_BYTES = 1 << 22
+WEIGHT_STRIP = 256
+PANELS = 8
 
 
 class Shape(NamedTuple):
@@ -151,7 +155,7 @@ def plan_correlation(shape, frame, algorithm):
 
 @functools.lru_cache(CACHED_SHAPES)
 def choose(shape, frame, algorithm):
-    """(way, tile of winograd or None) for a forward pass or a gradient by input."""
+    """(way, tile of winograd or None)."""
     if algorithm == "gemm" or not direct.SUPPORTED:
         return "gemm", None
     if algorithm != "direct":
@@ -163,7 +167,7 @@ def choose(shape, frame, algorithm):
         )
         if tile and (
             algorithm == "winograd"
-            or sum(_winograd_cost(shape, frame, tile)) < shape.products(frame)
+            or sum(_winograd_cost(shape, frame, tile)) < _direct_cost(shape, frame)
         ):
             return "winograd", tile
     return "direct", None
@@ -207,10 +211,23 @@ def _distinct(frame, tile):
     )
 
 
+def _direct_cost(shape, frame):
+    """Multiplications, those for the padding of the last panel included."""
+    outputs = shape.outputs
+    if not _is_dots(shape):
+        outputs = _padded(outputs, direct.panel_width(shape.itemsize, outputs))
+    return shape.products(frame) // shape.outputs * outputs
+
+
+def _padded(outputs, width):
+    return -(-outputs // width) * width
+
+
 def _winograd_cost(shape, frame, tile):
     """Multiplications for all tiles and for the weights, with transforms counted as such."""
-    products = frame.taps[0] * shape.channels * shape.outputs
-    transforms = TRANSFORM * (shape.channels + shape.outputs)
+    outputs = _padded(shape.outputs, direct.panel_width(shape.itemsize))
+    products = frame.taps[0] * shape.channels * outputs
+    transforms = TRANSFORM * (shape.channels + outputs)
     elements = _elements(frame, tile)
     return (
         elements * _tiles(shape, frame, tile) * (products + transforms),
@@ -248,7 +265,7 @@ def plan_direct(shape, frame):
     """The :class:`Plan` of the direct kernel that suits the shape."""
     if _is_grouped(shape):
         return _plan_grouped(shape, frame)
-    if shape.outputs <= direct.DOTS and shape.channels >= DOTS_CHANNELS:
+    if _is_dots(shape):
         return _plan_dots(shape, frame)
     width = direct.panel_width(shape.itemsize, shape.outputs)
     prepared = (shape.groups, -(-shape.outputs // width), shape.depth(frame), width)
@@ -293,6 +310,10 @@ def _plan_lines(shape, frame, prepared):
         work=direct.line_sizes(frame.packed, shape.channels, lines, some),
         pointers=math.prod(frame.taps),
     )
+
+
+def _is_dots(shape):
+    return shape.outputs <= direct.DOTS and shape.channels >= DOTS_CHANNELS
 
 
 def _plan_dots(shape, frame):
@@ -369,19 +390,10 @@ def _plan_winograd(shape, frame, tile):
 @functools.lru_cache(CACHED_SHAPES)
 def plan_weight_gradient(shape, frame, algorithm):
     """The :class:`Plan` of a gradient by weight."""
-    way, tile = choose_weight(shape, frame, algorithm)
+    way, tile = choose(shape, frame, algorithm)
     if way == "winograd":
         return _plan_winograd_weight(shape, frame, tile)
     return _plan_gemm_weight(shape, frame) if way == "gemm" else plan_direct_weight(shape, frame)
-
-
-@functools.lru_cache(CACHED_SHAPES)
-def choose_weight(shape, frame, algorithm):
-    """(way, tile of winograd or None) for the gradient by weight."""
-    way, tile = choose(shape, frame, algorithm)
-    if way == "winograd" and not _slices_are_images(frame):
-        way, tile = "direct", None
-    return way, tile
 
 
 def _plan_gemm_weight(shape, frame):
@@ -414,19 +426,18 @@ def plan_direct_weight(shape, frame):
     width = direct.panel_width(shape.itemsize)
     panels = -(-shape.outputs // width)
     size = shape.groups * depth * panels * width
-    parts = min(PARTS, PARTS_BYTES // (size * shape.itemsize), pixels // WEIGHT_STRIP)
+    parts = min(PARTS, SUMS_BYTES // (size * shape.itemsize), pixels // WEIGHT_STRIP)
     span = -(-pixels // max(parts, min(2, pixels)))
     parts = -(-pixels // span)
+    # Where many partial sums would be large, the outputs are cut as well.
+    block = max(-(-panels * parts * shape.groups // PARTS), min(PANELS, panels))
     strip = min(WEIGHT_STRIP, span)
-    # The transposed sum is the result, or holds it where panels are wider than there are outputs.
-    copies = (parts > 1) + (shape.outputs % width > 0)
     return Plan(
         "panels",
         shape.products(frame),
-        (strip, span, width),
+        (strip, span, block),
         common=(parts * size,),
-        total=copies * size,
-        work=direct.weight_sizes(frame.packed, shape.channels, panels * width, strip),
+        work=direct.weight_sizes(frame.packed, shape.channels, block * width, strip),
         pointers=strip * math.prod(frame.taps),
     )
 

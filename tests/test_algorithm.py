@@ -44,7 +44,7 @@ def taken(monkeypatch):
 
 
 def arrays(rng, dtype=np.float32):
-    return rng.normal(size=(2, 16, 9, 8)).astype(dtype), rng.normal(size=(16, 16, 3, 3)).astype(
+    return rng.normal(size=(4, 16, 10, 10)).astype(dtype), rng.normal(size=(16, 16, 3, 3)).astype(
         dtype
     )
 

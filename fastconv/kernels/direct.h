@@ -37,7 +37,13 @@ typedef struct {
     void (*outer)(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
                   int add);
     void (*weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
+    void (*weight_in_place)(const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels,
+                            void *out, int rows);
     void (*pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *packed);
+    void (*pack_panels)(const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols,
+                        void *packed);
+    void (*finish_panel)(const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth,
+                         int used, void *to, ptrdiff_t step);
 } direct_kernels;
 
 #ifdef __GNUC__
@@ -45,15 +51,19 @@ typedef struct {
 #define DIRECT_SUPPORTED 1
 
 #define T float
+#define INDEX int
 #define NAME(x) direct_##x##_float
 #include "direct_template.h"
 #undef T
+#undef INDEX
 #undef NAME
 
 #define T double
+#define INDEX long long
 #define NAME(x) direct_##x##_double
 #include "direct_template.h"
 #undef T
+#undef INDEX
 #undef NAME
 
 static inline const direct_kernels *direct_find(size_t itemsize)

@@ -30,8 +30,17 @@ cdef extern from "direct.h" nogil:
             int add) nogil
         void (*weight)(
             const void* a, const void* b, Py_ssize_t pixels, void* out, int rows) nogil
+        void (*weight_in_place)(
+            const void** a, Py_ssize_t first, const void* b, Py_ssize_t pixels, void* out,
+            int rows) nogil
         void (*pack_rows)(
             const void** rows, Py_ssize_t pixels, Py_ssize_t run, void* packed) nogil
+        void (*pack_panels)(
+            const void* rows, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t cols,
+            void* packed) nogil
+        void (*finish_panel)(
+            const void* sums, Py_ssize_t parts, Py_ssize_t part, Py_ssize_t depth, int used,
+            void* to, Py_ssize_t step) nogil
     const direct_kernels* direct_find(size_t itemsize)
 
 

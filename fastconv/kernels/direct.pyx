@@ -25,6 +25,7 @@ from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 cdef enum:
     SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
     L1_WEIGHTS = 1 << 14  # bytes of packed weights that stay in the first cache
+    FEW_PANELS = 2  # to copy the inputs would not pay
     PACKED = 8  # channels at a time: those of several outputs, often a power of two apart
 
 SUPPORTED = bool(DIRECT_SUPPORTED)
@@ -342,31 +343,42 @@ cdef inline void _copy_line(
 
 
 def correlate_weight(
-    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, G * C)
-    const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', G * K)
-    floating[:, :, :, :, ::1] dw,        # OUT  (parts, G, panels, taps * C, width): partial sums
-    Py_ssize_t outputs,                  # OPT  K
+    const floating[:, :, :, :, ::1] x,    # IN   (N, D, H, W, G * C)
+    const floating[:, :, :, :, ::1] dy,   # IN   (N, D', H', W', G * K)
+    floating[:, :, ::1] dw,               # OUT  (G, K, taps * C)
     const Py_ssize_t[::1] frame,
-    Py_ssize_t strip, Py_ssize_t span,   # OPT  pixels of a strip and of a part
-    floating[:, ::1] work,               # TEMP (n_threads, weight_sizes(...))
-    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * taps)
+    Py_ssize_t strip, Py_ssize_t span,    # OPT  pixels of a strip and of a part
+    Py_ssize_t block,                     # OPT  panels of a task
+    floating[:, :, :, :, ::1] sums,       # TEMP (parts, G, panels, taps * C, width)
+    floating[:, ::1] work,                # TEMP (n_threads, weight_sizes(...))
+    Py_ssize_t[:, ::1] pointers,          # TEMP (n_threads, strip * taps)
     int n_threads,
 ):
-    """dw[s, k, t, c] := sum over the pixels p of part s of x[p, t, c] dy[p, k].
-
-    The caller adds the parts, in order.
-    """
+    """dw[g, k, t, c] := sum over the pixels p of x[p, g, t, c] dy[p, g, k], part by part."""
     cdef Frame f = read_frame(frame)
     cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
-    cdef Py_ssize_t groups = dw.shape[1], task, part
+    cdef Py_ssize_t groups = dw.shape[0], outputs = dw.shape[1], depth = dw.shape[2]
+    cdef Py_ssize_t panels = sums.shape[2], width = sums.shape[4]
+    cdef Py_ssize_t blocks = (panels + block - 1) // block
+    cdef Py_ssize_t task, part, group, panel
     with nogil, parallel(num_threads=n_threads):
-        for task in prange(dw.shape[0] * groups, schedule="dynamic"):
-            part = task // groups
+        for task in prange(sums.shape[0] * groups * blocks, schedule="dynamic"):
+            part = task // blocks // groups
+            group = task // blocks % groups
+            panel = task % blocks * block
             _correlate_weight_part(
-                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &dw[part, task % groups, 0, 0, 0],
-                &f, groups, task % groups, dw.shape[3], outputs, dw.shape[2], dw.shape[4],
-                part * span, min(part * span + span, pixels), strip,
-                &work[threadid(), 0], <const floating**> &pointers[threadid(), 0])
+                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0] + group * outputs + panel * width,
+                &sums[part, group, panel, 0, 0], &f, groups, group, depth, groups * outputs,
+                min(block * width, outputs - panel * width), width, part * span,
+                min(part * span + span, pixels), strip, &work[threadid(), 0],
+                <const floating**> &pointers[threadid(), 0])
+        for task in prange(groups * panels, schedule="static"):
+            panel = task % panels
+            direct_find(sizeof(floating)).finish_panel(
+                &sums[0, task // panels, panel, 0, 0], sums.shape[0],
+                groups * panels * depth * width, depth,
+                <int> min(width, outputs - panel * width),
+                &dw[task // panels, panel * width, 0], depth)
 
 
 def weight_sizes(
@@ -384,50 +396,44 @@ cdef inline Py_ssize_t _whole_blocks(Py_ssize_t rows) noexcept nogil:
 
 
 cdef void _correlate_weight_part(
-    const floating* x, const floating* dy, floating* dw, const Frame* f, Py_ssize_t groups,
-    Py_ssize_t group, Py_ssize_t depth, Py_ssize_t outputs, Py_ssize_t panels, Py_ssize_t width,
+    const floating* x, const floating* dy, floating* sums, const Frame* f, Py_ssize_t groups,
+    Py_ssize_t group, Py_ssize_t depth, Py_ssize_t step, Py_ssize_t outputs, Py_ssize_t width,
     Py_ssize_t first, Py_ssize_t last, Py_ssize_t strip, floating* work, const floating** rows,
 ) noexcept nogil:
-    """One group's sums over pixels [first, last), strip by strip."""
+    """Sums of one group and `outputs` of it over pixels [first, last), strip by strip."""
     cdef Py_ssize_t channels = depth // (f.taps[0] * f.taps[1] * f.taps[2])
-    cdef Py_ssize_t run, some, r, i, panel
+    cdef Py_ssize_t panels = (outputs + width - 1) // width
+    cdef Py_ssize_t run, some, r, i, c, panel
     cdef floating* grads = work
     cdef floating* blocks = grads + strip * panels * width
     work = blocks + strip * _whole_blocks(depth)
-    memset(dw, 0, panels * depth * width * sizeof(floating))
+    memset(sums, 0, panels * depth * width * sizeof(floating))
     while first < last:
         some = min(strip, last - first)
-        _pack_panels(dy + first * groups * outputs + group * outputs, groups * outputs, some,
-                     outputs, width, grads)
+        direct_find(sizeof(floating)).pack_panels(
+            dy + first * step, step, some, outputs, grads)
         run = _point_runs(x + group * channels, f, groups, channels, TILE_PIXELS, first,
                           first + some, strip, work, rows)
         for r in range(depth // run):
-            # Pixels may lie a power of two apart, where they share cache sets: copy them once.
+            if panels <= FEW_PANELS and run >= TILE_PIXELS:
+                for panel in range(panels):
+                    for i in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
+                        # the last block overlaps the one before, whose rows it leaves alone
+                        c = min(i * TILE_PIXELS, run - TILE_PIXELS)
+                        direct_find(sizeof(floating)).weight_in_place(
+                            <const void**> (rows + r * strip), c, grads + panel * some * width,
+                            some, sums + (panel * depth + r * run + c) * width,
+                            <int> min(<Py_ssize_t> TILE_PIXELS, run - i * TILE_PIXELS))
+                continue
             direct_find(sizeof(floating)).pack_rows(
                 <const void**> (rows + r * strip), some, run, blocks)
             for panel in range(panels):  # its part of dy stays in the first cache
                 for i in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
                     direct_find(sizeof(floating)).weight(
                         blocks + i * TILE_PIXELS * some, grads + panel * some * width, some,
-                        dw + (panel * depth + r * run + i * TILE_PIXELS) * width,
+                        sums + (panel * depth + r * run + i * TILE_PIXELS) * width,
                         <int> min(<Py_ssize_t> TILE_PIXELS, run - i * TILE_PIXELS))
         first += some
-
-
-cdef void _pack_panels(
-    const floating* dy, Py_ssize_t step, Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t width,
-    floating* packed,
-) noexcept nogil:
-    """packed[panel, i, j] := dy[i, panel * width + j], zero beyond the last output."""
-    cdef Py_ssize_t panel, i, j, used
-    for panel in range((outputs + width - 1) // width):
-        used = min(width, outputs - panel * width)
-        for i in range(rows):
-            for j in range(used):
-                packed[j] = dy[i * step + panel * width + j]
-            for j in range(used, width):
-                packed[j] = 0
-            packed += width
 
 
 cdef Py_ssize_t _point_runs(

@@ -1,4 +1,4 @@
-/* Included once per element type, with T and NAME defined. */
+/* Included once per element type, with T, INDEX (an integer of its size) and NAME defined. */
 
 #define V NAME(vector)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
@@ -113,6 +113,24 @@ DEFINE_EVEN_TILE(even_tile, TILE_PIXELS, 2)
 DEFINE_EVEN_TILE(wide_even_tile, WIDE_PIXELS, 3)
 #undef DEFINE_EVEN_TILE
 
+/* The sum of a vector's lanes, by halves. */
+static inline __attribute__((always_inline)) T NAME(sum)(V x)
+{
+#ifdef __clang__
+    T sum = 0;
+    for (int l = 0; l < LANES; l++) sum += x[l];
+    return sum;
+#else
+    typedef INDEX M __attribute__((vector_size(VECTOR_BYTES)));
+    for (int half = LANES / 2; half; half /= 2) {
+        M from;
+        for (int l = 0; l < LANES; l++) from[l] = l ^ half;
+        x += __builtin_shuffle(x, from);
+    }
+    return x[0];
+#endif
+}
+
 /* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[k * depth + r * run + i] for
  * K outputs of P pixels: vectors run along the sum, for outputs too few to fill one. */
 BODY NAME(dots_of)(
@@ -145,10 +163,8 @@ BODY NAME(dots_of)(
                     rest[p][k] += a[p][i] * w[k * depth + i];
     }
     for (int p = 0; p < P; p++)
-        for (int k = 0; k < K && p < pixels; k++) {
-            for (int lane = 0; lane < LANES; lane++) rest[p][k] += c[p][k][lane];
-            ((T *)out[p])[k] = rest[p][k];
-        }
+        for (int k = 0; k < K && p < pixels; k++)
+            ((T *)out[p])[k] = rest[p][k] + NAME(sum)(c[p][k]);
 }
 
 #define DEFINE_DOTS(K)                                                                          \
@@ -229,18 +245,92 @@ KERNEL NAME(weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, i
     NAME(outer_of)(TILE_PIXELS, a, TILE_PIXELS, b, pixels, out, rows, 1);
 }
 
-/* packed[i][p][0:TILE_PIXELS] = rows[p][i * TILE_PIXELS ...], zero beyond `run` values. */
+/* The same for rows a[p][first ...] that are not packed. */
+KERNEL NAME(weight_in_place)(
+    const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels, void *to, int rows)
+{
+    T *out = to;
+    const T *grads = b;
+    V c[TILE_PIXELS][2] = {{{0}}};
+    for (ptrdiff_t p = 0; p < pixels; p++, grads += 2 * LANES) {
+        const T *row = (const T *)a[p] + first;
+        V b0 = *(const V *)grads, b1 = *(const V *)(grads + LANES);
+        for (int m = 0; m < TILE_PIXELS; m++) {
+            c[m][0] += row[m] * b0;
+            c[m][1] += row[m] * b1;
+        }
+    }
+    for (int m = 0; m < TILE_PIXELS; m++, out += 2 * LANES) {
+        if (m < TILE_PIXELS - rows) continue;
+        *(V *)out += c[m][0];
+        *(V *)(out + LANES) += c[m][1];
+    }
+}
+
+/* packed[i][p][0:TILE_PIXELS] = rows[p][i * TILE_PIXELS ...], zero beyond `run` values. Some blocks i
+ * of a pixel in a row: pixels may lie a power of two apart, where they share cache sets. */
 KERNEL NAME(pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *to)
 {
+    enum { SOME = 8 };
+    const ptrdiff_t block = pixels * TILE_PIXELS, whole = run / TILE_PIXELS;
     T *packed = to;
-    ptrdiff_t i = 0;
-    for (; i + TILE_PIXELS <= run; i += TILE_PIXELS)
-        for (ptrdiff_t p = 0; p < pixels; p++, packed += TILE_PIXELS)
-            memcpy(packed, (const T *)rows[p] + i, TILE_PIXELS * sizeof(T));
-    if (i == run) return;
-    for (ptrdiff_t p = 0; p < pixels; p++, packed += TILE_PIXELS)
-        for (int m = 0; m < TILE_PIXELS; m++)
-            packed[m] = i + m < run ? ((const T *)rows[p])[i + m] : 0;
+    for (ptrdiff_t first = 0; first < whole; first += SOME, packed += SOME * block) {
+        const ptrdiff_t some = whole - first < SOME ? whole - first : SOME;
+        for (ptrdiff_t p = 0; p < pixels; p++) {
+            const T *at = (const T *)rows[p] + first * TILE_PIXELS;
+            T *out = packed + p * TILE_PIXELS;
+            for (ptrdiff_t i = 0; i < some; i++, at += TILE_PIXELS, out += block)
+                memcpy(out, at, TILE_PIXELS * sizeof(T));
+        }
+    }
+    packed = (T *)to + whole * block;
+    for (ptrdiff_t p = 0; p < pixels && whole * TILE_PIXELS < run; p++)
+        for (ptrdiff_t m = 0; m < TILE_PIXELS; m++, packed++)
+            *packed = whole * TILE_PIXELS + m < run
+                          ? ((const T *)rows[p])[whole * TILE_PIXELS + m] : 0;
+}
+
+/* packed[panel][i][0 .. two vectors) = rows[i * step + panel * 2 LANES ...], zero beyond `cols`. */
+KERNEL NAME(pack_panels)(
+    const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols, void *to)
+{
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        const T *at = (const T *)from + i * step;
+        T *packed = (T *)to + i * 2 * LANES;
+        ptrdiff_t k = 0;
+        for (; k + 2 * LANES <= cols; k += 2 * LANES, packed += rows * 2 * LANES) {
+            *(V *)packed = *(const V *)(at + k);
+            *(V *)(packed + LANES) = *(const V *)(at + k + LANES);
+        }
+        if (k == cols) continue;
+        *(V *)packed = *(V *)(packed + LANES) = (V){0};
+        memcpy(packed, at + k, (cols - k) * sizeof(T));
+    }
+}
+
+/* to[j * step + d] = sum over the parts s of from[s * part + d * 2 LANES + j] for `depth` d and
+ * `used` outputs j: the sums of a panel, in the order of the parts, transposed. */
+KERNEL NAME(finish_panel)(
+    const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth, int used, void *to,
+    ptrdiff_t step)
+{
+    enum { SOME = 16 }; /* a cache line of floats for each output */
+    T sums[SOME][2 * LANES];
+    for (ptrdiff_t d = 0; d < depth; d += SOME) {
+        const ptrdiff_t some = depth - d < SOME ? depth - d : SOME;
+        for (ptrdiff_t i = 0; i < some; i++) {
+            const T *at = (const T *)from + (d + i) * 2 * LANES;
+            V low = *(const V *)at, high = *(const V *)(at + LANES);
+            for (ptrdiff_t s = 1; s < parts; s++) {
+                low += *(const V *)(at + s * part);
+                high += *(const V *)(at + s * part + LANES);
+            }
+            *(V *)sums[i] = low;
+            *(V *)(sums[i] + LANES) = high;
+        }
+        for (int j = 0; j < used; j++)
+            for (ptrdiff_t i = 0; i < some; i++) ((T *)to)[j * step + d + i] = sums[i][j];
+    }
 }
 
 static const direct_kernels NAME(kernels) = {
@@ -250,7 +340,10 @@ static const direct_kernels NAME(kernels) = {
     NAME(product),
     NAME(outer),
     NAME(weight),
-    NAME(pack_rows)};
+    NAME(weight_in_place),
+    NAME(pack_rows),
+    NAME(pack_panels),
+    NAME(finish_panel)};
 
 #undef V
 #undef LANES

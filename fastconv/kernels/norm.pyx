@@ -40,10 +40,10 @@ cdef void _sum_rows(
         for c in range(channels):
             run[c] = 0
         for _i in range(min(RUN, rows - top)):
-            for c in range(channels):
+            for c in range(channels):  # vectorised
                 run[c] += x[c]
             x += channels
-        for c in range(channels):
+        for c in range(channels):  # vectorised
             sums[c] += run[c]
 
 
@@ -72,7 +72,7 @@ cdef void _block_moments(
     cdef floating* run = work
     cdef floating* centre = work + channels
     _sum_rows(x, rows, channels, run, means)
-    for c in range(channels):
+    for c in range(channels):  # vectorised
         means[c] /= rows
         centre[c] = <floating> means[c]
         squares[c] = 0
@@ -81,12 +81,12 @@ cdef void _block_moments(
         for c in range(channels):
             run[c] = 0
         for i in range(top, min(top + RUN, rows)):
-            for c in range(channels):
+            for c in range(channels):  # vectorised
                 run[c] += (x[i * channels + c] - centre[c]) * (x[i * channels + c] - centre[c])
-        for c in range(channels):
+        for c in range(channels):  # vectorised
             squares[c] += run[c]
     # The centre is the mean rounded to floating: sum (x - m)^2 = sum (x - c)^2 - n (c - m)^2.
-    for c in range(channels):
+    for c in range(channels):  # vectorised
         squares[c] -= rows * (centre[c] - means[c]) ** 2
 
 
@@ -109,7 +109,7 @@ cdef inline void _normalize_row(
     floating* y, Py_ssize_t channels,
 ) noexcept nogil:
     cdef Py_ssize_t c
-    for c in range(channels):
+    for c in range(channels):  # vectorised
         y[c] = (x[c] - mean[c]) * scale[c] + shift[c]
 
 
@@ -147,12 +147,12 @@ cdef void _block_backward_sums(
         for c in range(channels):
             run[c] = run_product[c] = 0
         for _i in range(min(RUN, rows - top)):
-            for c in range(channels):
+            for c in range(channels):  # vectorised
                 run[c] += dy[c]
                 run_product[c] += dy[c] * (x[c] - mean[c])
             x += channels
             dy += channels
-        for c in range(channels):
+        for c in range(channels):  # vectorised
             sums[c] += run[c]
             products[c] += run_product[c]
 
@@ -179,5 +179,5 @@ cdef inline void _backward_row(
     const floating* slope, const floating* shift, floating* dx, Py_ssize_t channels,
 ) noexcept nogil:
     cdef Py_ssize_t c
-    for c in range(channels):
+    for c in range(channels):  # vectorised
         dx[c] = scale[c] * dy[c] + slope[c] * (x[c] - mean[c]) + shift[c]

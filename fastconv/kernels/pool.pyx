@@ -12,6 +12,9 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, pow
 
+cdef enum:
+    CHUNK = 64  # channels whose maxima are kept locally over a window, where nothing aliases them
+
 cdef struct Spans:
     # Per axis: place q of `count` places spans [first[q], stop[q]) in steps.
     Py_ssize_t count[3]
@@ -55,34 +58,48 @@ cdef void _max_line(
     const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t channels,
     floating* y, int* index,
 ) noexcept nogil:
-    cdef Py_ssize_t k, c, z, v, u, place
-    cdef floating value
-    cdef bint larger
+    cdef Py_ssize_t k, part, c
     for k in range(s.count[2]):
-        place = (s.first[0][i] * s.size[1] + s.first[1][j]) * s.size[2] + s.first[2][k]
-        if (s.first[0][i] >= s.stop[0][i] or s.first[1][j] >= s.stop[1][j]
-                or s.first[2][k] >= s.stop[2][k]):
-            place = -1  # a dilated window may have all its taps in the padding
-        for c in range(channels):
-            y[c] = -INFINITY
-            index[c] = <int> place
-        z = s.first[0][i]
-        while z < s.stop[0][i]:
-            v = s.first[1][j]
-            while v < s.stop[1][j]:
-                u = s.first[2][k]
-                while u < s.stop[2][k]:
-                    place = (z * s.size[1] + v) * s.size[2] + u
-                    for c in range(channels):
-                        value = x[place * channels + c]
-                        larger = (value > y[c]) | (value != value)
-                        y[c] = value if larger else y[c]
-                        index[c] = <int> place if larger else index[c]
-                    u += s.step[2]
-                v += s.step[1]
-            z += s.step[0]
+        for part in range((channels + CHUNK - 1) // CHUNK):
+            c = part * CHUNK
+            _max_window(x + c, s, i, j, k, channels, min(CHUNK, channels - c), y + c, index + c)
         y += channels
         index += channels
+
+
+cdef inline void _max_window(
+    const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t k,
+    Py_ssize_t channels, Py_ssize_t width, floating* y, int* index,
+) noexcept nogil:
+    """The first `width` channels of output (i, j, k)."""
+    cdef Py_ssize_t c, z = s.first[0][i], v = s.first[1][j], u = s.first[2][k]
+    cdef Py_ssize_t place = (z * s.size[1] + v) * s.size[2] + u
+    cdef floating largest[CHUNK]
+    cdef int places[CHUNK]
+    cdef const floating* at
+    cdef bint larger
+    if z >= s.stop[0][i] or v >= s.stop[1][j] or u >= s.stop[2][k]:
+        place = -1  # a dilated window may have all its taps in the padding
+    for c in range(width):  # vectorised
+        largest[c] = -INFINITY
+        places[c] = <int> place
+    while z < s.stop[0][i]:
+        v = s.first[1][j]
+        while v < s.stop[1][j]:
+            u = s.first[2][k]
+            while u < s.stop[2][k]:
+                place = (z * s.size[1] + v) * s.size[2] + u
+                at = x + place * channels
+                for c in range(width):  # vectorised
+                    larger = (at[c] > largest[c]) | (at[c] != at[c])
+                    largest[c] = at[c] if larger else largest[c]
+                    places[c] = <int> place if larger else places[c]
+                u += s.step[2]
+            v += s.step[1]
+        z += s.step[0]
+    for c in range(width):
+        y[c] = largest[c]
+        index[c] = places[c]
 
 
 def max_pool_backward(
@@ -108,16 +125,22 @@ cdef void _max_line_backward(
 ) noexcept nogil:
     cdef Py_ssize_t k, c, z, v, u, at
     cdef int place
+    cdef floating value
+    cdef bint first
     for k in range(s.count[2]):
         place = <int> ((i * s.count[1] + j) * s.count[2] + k)
-        for c in range(channels):
-            dx[c] = 0
+        first = True
         for z in range(s.first[0][i], s.stop[0][i]):
             for v in range(s.first[1][j], s.stop[1][j]):
                 for u in range(s.first[2][k], s.stop[2][k]):
                     at = ((z * s.size[1] + v) * s.size[2] + u) * channels
-                    for c in range(channels):
-                        dx[c] += dy[at + c] if index[at + c] == place else 0
+                    for c in range(channels):  # vectorised
+                        value = dy[at + c]  # read in any case: SSE2 has no masked loads
+                        dx[c] = (0 if first else dx[c]) + (value if index[at + c] == place else 0)
+                    first = False
+        if first:
+            for c in range(channels):
+                dx[c] = 0
         dx += channels
 
 
@@ -160,16 +183,16 @@ cdef void _sum_line(
                 for u in range(s.first[2][k], s.stop[2][k]):
                     at = x + ((z * s.size[1] + v) * s.size[2] + u) * channels
                     if power == 1:
-                        for c in range(channels):
+                        for c in range(channels):  # vectorised
                             y[c] += at[c]
                     elif power == 2:
-                        for c in range(channels):
+                        for c in range(channels):  # vectorised
                             y[c] += at[c] * at[c]
                     else:
                         for c in range(channels):
                             y[c] += <floating> pow(at[c], power)
         scale = <floating> _divisor(divisor, s.count, i, j, k)
-        for c in range(channels):
+        for c in range(channels):  # vectorised
             y[c] /= scale
         y += channels
 
@@ -197,15 +220,19 @@ cdef void _sum_line_backward(
 ) noexcept nogil:
     cdef Py_ssize_t k, c, z, v, u
     cdef const floating* at
-    cdef floating scale
+    cdef floating share
+    cdef bint first
     for k in range(s.count[2]):
-        for c in range(channels):
-            dx[c] = 0
+        first = True
         for z in range(s.first[0][i], s.stop[0][i]):
             for v in range(s.first[1][j], s.stop[1][j]):
                 for u in range(s.first[2][k], s.stop[2][k]):
                     at = dy + ((z * s.size[1] + v) * s.size[2] + u) * channels
-                    scale = <floating> _divisor(divisor, s.size, z, v, u)
-                    for c in range(channels):
-                        dx[c] += at[c] / scale
+                    share = <floating> (1 / _divisor(divisor, s.size, z, v, u))
+                    for c in range(channels):  # vectorised
+                        dx[c] = (0 if first else dx[c]) + share * at[c]
+                    first = False
+        if first:
+            for c in range(channels):
+                dx[c] = 0
         dx += channels

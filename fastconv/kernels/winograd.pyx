@@ -65,6 +65,7 @@ cdef struct Tiling:
     const winograd_transforms* do
     Py_ssize_t elements, distinct   # products of a tile, and weights of them
     Py_ssize_t images, deep         # output slices, the first axis apart, and along it
+    Py_ssize_t slices               # of an image that are numbered as if they were images
     Py_ssize_t size[3]              # of the input
     Py_ssize_t count[3]             # outputs
     Py_ssize_t start[3]             # of which the first stands there
@@ -100,7 +101,7 @@ cdef Tiling _tiling(
         if axis:
             span = (tile_h if axis == 1 else tile_w) * t.spread[axis]
             t.tiles[axis] = (t.count[axis] + span - 1) // span * t.spread[axis]
-    t.images, t.deep = batch, t.count[0]
+    t.images, t.deep, t.slices = batch, t.count[0], 1
     if t.taps == 1 and t.first[0] == 0 and t.size[0] == t.count[0]:  # slices are images
         t.images, t.deep = batch * t.deep, 1
         t.size[0] = t.count[0] = t.extent[0] = 1
@@ -309,10 +310,12 @@ cdef void _transform_tiles(
 ) noexcept nogil:
     """v[e, tile - first] := B^T d B in slice z for tiles [first, last), zeros from there to end."""
     cdef const void* d[MOST_ELEMENTS]
-    cdef Py_ssize_t tile, n, top, left, i, j, row, col, e
+    cdef Py_ssize_t tile, n, deep, top, left, i, j, row, col, e
     cdef const floating* line
     for tile in range(first, end):
         n = tile // (t.tiles[1] * t.tiles[2])
+        deep = n % t.slices + z
+        n = n // t.slices
         top = _start(tile // t.tiles[2] % t.tiles[1], t.do.tile_h, t.spread[1])
         left = _start(tile % t.tiles[2], t.do.tile_w, t.spread[2])
         top = top * t.do.step_h + t.first[1]
@@ -320,11 +323,12 @@ cdef void _transform_tiles(
         e = 0
         for i in range(t.do.side_h):
             row = top + i * t.spread[1]
-            line = x + ((n * t.size[0] + z) * t.size[1] + row) * t.size[2] * t.channels
+            line = x + ((n * t.size[0] + deep) * t.size[1] + row) * t.size[2] * t.channels
             for j in range(t.do.side_w):
                 col = left + j * t.spread[2]
                 d[e] = zeros
-                if tile < last and 0 <= row < t.size[1] and 0 <= col < t.size[2]:
+                if (tile < last and 0 <= deep < t.size[0] and 0 <= row < t.size[1]
+                        and 0 <= col < t.size[2]):
                     d[e] = line + col * t.channels
                 e += 1
         t.do.input(d, t.channels, v, element)
@@ -341,6 +345,7 @@ cdef inline void _point_outputs(
 ) noexcept nogil:
     """out[i] := where output i of the tile stands in slice z, NULL outside of the image."""
     cdef Py_ssize_t n = tile // (t.tiles[1] * t.tiles[2]), i, j, row, col
+    cdef Py_ssize_t deep = n % t.slices + z
     cdef Py_ssize_t top = _start(tile // t.tiles[2] % t.tiles[1], t.do.tile_h, t.spread[1])
     cdef Py_ssize_t left = _start(tile % t.tiles[2], t.do.tile_w, t.spread[2])
     for i in range(t.do.tile_h):
@@ -350,7 +355,7 @@ cdef inline void _point_outputs(
             out[0] = NULL
             if row < t.count[1] and col < t.count[2]:
                 out[0] = y + t.outputs * (
-                    ((n * t.extent[0] + t.start[0] + z * t.stride[0]) * t.extent[1]
+                    ((n // t.slices * t.extent[0] + t.start[0] + deep * t.stride[0]) * t.extent[1]
                      + t.start[1] + row * t.stride[1]) * t.extent[2]
                     + t.start[2] + col * t.stride[2])
             out += 1
@@ -410,58 +415,60 @@ def correlate_weight(
 ):
     """dw[k, t, c] := sum over the pixels p of x[p, t, c] dy[p, k].
 
-    Returns whether any sum is an infinity or NaN.
+    Tap by tap along the first axis. Returns whether any sum is an infinity or NaN.
     """
     cdef Tiling t = _tiling(
         frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], dy.shape[4])
-    cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
-    cdef Py_ssize_t panels = (t.outputs + width - 1) // width
+    cdef Py_ssize_t tiles, panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t v_element = _tiles_element(phase, step)
     cdef Py_ssize_t m_element = panels * phase * width + PAD
     cdef Py_ssize_t sum_element = t.channels * panels * width
-    cdef Py_ssize_t at, some, task, first, part
+    cdef Py_ssize_t tap, at, some, task, first, part
     cdef int wild = 0
-    for part in range((tiles + phase - 1) // phase):
-        at = part * phase
-        some = min(phase, tiles - at)
-        with nogil, parallel(num_threads=n_threads):
-            for task in prange((some + TILE_PIXELS - 1) // TILE_PIXELS, schedule="dynamic"):
-                first = task * TILE_PIXELS
-                _transform_pair(
-                    &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &t, at + first,
-                    at + min(first + TILE_PIXELS, some), &zeros[0], &v[first * step], step,
-                    v_element, &m[first * width], width, phase, m_element)
-            if sums.shape[0]:
-                for task in prange(t.distinct, schedule="dynamic"):
-                    # the last weights have the most products: begin with them
-                    _add_weight(
-                        &v[0], step, v_element, &m[0], m_element, phase, some, &t, panels, width,
-                        t.distinct - 1 - task, &sums[(t.distinct - 1 - task) * sum_element],
-                        part > 0)
-            else:
-                for task in prange(panels, schedule="dynamic"):
-                    wild |= _finish_panel(
-                        &v[0], step, v_element, &m[task * phase * width], m_element, some, &t,
-                        task, width, &dw[0, 0], &work[threadid(), 0])
-    if sums.shape[0]:
-        for task in prange((t.channels + MOST_ROWS - 1) // MOST_ROWS * panels, schedule="static",
-                           nogil=True, num_threads=n_threads):
-            first = task // panels * MOST_ROWS
-            wild |= _finish_rows(
-                &sums[(task % panels * t.channels + first) * width], sum_element, &t, first,
-                task % panels, width, &dw[0, 0])
+    t.slices = t.deep
+    tiles = t.images * t.slices * t.tiles[1] * t.tiles[2]
+    for tap in range(t.taps):
+        for part in range((tiles + phase - 1) // phase):
+            at = part * phase
+            some = min(phase, tiles - at)
+            with nogil, parallel(num_threads=n_threads):
+                for task in prange((some + TILE_PIXELS - 1) // TILE_PIXELS, schedule="dynamic"):
+                    first = task * TILE_PIXELS
+                    _transform_pair(
+                        &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &t, tap, at + first,
+                        at + min(first + TILE_PIXELS, some), &zeros[0], &v[first * step], step,
+                        v_element, &m[first * width], width, phase, m_element)
+                if sums.shape[0]:
+                    for task in prange(t.distinct, schedule="dynamic"):
+                        # the last weights have the most products: begin with them
+                        _add_weight(
+                            &v[0], step, v_element, &m[0], m_element, phase, some, &t, panels,
+                            width, t.distinct - 1 - task,
+                            &sums[(t.distinct - 1 - task) * sum_element], part > 0)
+                else:
+                    for task in prange(panels, schedule="dynamic"):
+                        wild |= _finish_panel(
+                            &v[0], step, v_element, &m[task * phase * width], m_element, some, &t,
+                            tap, task, width, &dw[0, 0], &work[threadid(), 0])
+        if sums.shape[0]:
+            for task in prange((t.channels + MOST_ROWS - 1) // MOST_ROWS * panels,
+                               schedule="static", nogil=True, num_threads=n_threads):
+                first = task // panels * MOST_ROWS
+                wild |= _finish_rows(
+                    &sums[(task % panels * t.channels + first) * width], sum_element, &t, tap,
+                    first, task % panels, width, &dw[0, 0])
     return wild
 
 
 cdef void _transform_pair(
-    const floating* x, const floating* dy, const Tiling* t, Py_ssize_t first, Py_ssize_t last,
-    const floating* zeros, floating* v, Py_ssize_t step, Py_ssize_t v_element, floating* m,
-    Py_ssize_t width, Py_ssize_t phase, Py_ssize_t m_element,
+    const floating* x, const floating* dy, const Tiling* t, Py_ssize_t tap, Py_ssize_t first,
+    Py_ssize_t last, const floating* zeros, floating* v, Py_ssize_t step, Py_ssize_t v_element,
+    floating* m, Py_ssize_t width, Py_ssize_t phase, Py_ssize_t m_element,
 ) noexcept nogil:
     """v[e, tile] := B^T d B, and m[e, panel, tile] := A dy A^T."""
     cdef const void* out[MOST_OUTPUTS]
     cdef Py_ssize_t tile, panel, i
-    _transform_tiles(x, t, 0, first, last, last, zeros, v, step, v_element)
+    _transform_tiles(x, t, t.first[0] + tap, first, last, last, zeros, v, step, v_element)
     for tile in range(first, last):
         _point_outputs(dy, t, 0, tile, out)
         for panel in range((t.outputs + width - 1) // width):
@@ -494,8 +501,8 @@ cdef void _add_weight(
 
 cdef int _finish_panel(
     const floating* v, Py_ssize_t step, Py_ssize_t v_element, const floating* m,
-    Py_ssize_t m_element, Py_ssize_t tiles, const Tiling* t, Py_ssize_t panel, Py_ssize_t width,
-    floating* dw, floating* work,
+    Py_ssize_t m_element, Py_ssize_t tiles, const Tiling* t, Py_ssize_t tap, Py_ssize_t panel,
+    Py_ssize_t width, floating* dw, floating* work,
 ) noexcept nogil:
     """A panel's gradients where all tiles are at hand: its sums never leave the cache.
 
@@ -511,16 +518,16 @@ cdef int _finish_panel(
                     v + e * v_element + c + row * TILE_ROWS, step, m + e * m_element, tiles,
                     work + (_weight_of(t, e) * MOST_ROWS + row * TILE_ROWS) * width,
                     not _is_first(t, e))
-        wild |= _finish_rows(work, MOST_ROWS * width, t, c, panel, width, dw)
+        wild |= _finish_rows(work, MOST_ROWS * width, t, tap, c, panel, width, dw)
     return wild
 
 
 cdef int _finish_rows(
-    const floating* sums, Py_ssize_t element, const Tiling* t, Py_ssize_t c, Py_ssize_t panel,
-    Py_ssize_t width, floating* dw,
+    const floating* sums, Py_ssize_t element, const Tiling* t, Py_ssize_t tap, Py_ssize_t c,
+    Py_ssize_t panel, Py_ssize_t width, floating* dw,
 ) noexcept nogil:
     cdef Py_ssize_t depth = t.do.taps_h * t.do.taps_w * t.channels
     return t.do.weights_adjoint(
         sums, element, <int> min(<Py_ssize_t> MOST_ROWS, t.channels - c),
-        <int> min(width, t.outputs - panel * width), dw + panel * width * depth + c, depth,
-        t.channels)
+        <int> min(width, t.outputs - panel * width),
+        dw + (panel * width * t.taps + tap) * depth + c, t.taps * depth, t.channels)
