@@ -90,9 +90,9 @@ def _gemm(plan, x, w, bias, y, frame, prepared):
     # BLAS reads (K, taps * C) and its transpose alike: take the one that is nearer
     by_output = w.strides[5] == w.itemsize
     rows = w if by_output else w.transpose(0, 2, 3, 4, 5, 1)
-    groups, outputs = w.shape[:2]
+    groups, outputs, depth = plan.prepared
     rows = np.ascontiguousarray(rows).reshape(
-        (groups, outputs, -1) if by_output else (groups, -1, outputs)
+        (groups, outputs, depth) if by_output else (groups, depth, outputs)
     )
     threads = blas_threads_for(plan.operations)
     work = workspace(threads, plan.work, x.dtype)
@@ -176,7 +176,7 @@ def _transformed(plan, tile, width, w, frame, prepared):
         )
         return weights
 
-    return prepared.get((plan.prepared, *tile), w, transform)
+    return prepared.get((plan.prepared, *tile, *frame.step), w, transform)
 
 
 def _blocks(plan, x, w, bias, y, frame, prepared):
@@ -194,12 +194,12 @@ def _blocks(plan, x, w, bias, y, frame, prepared):
 
 def _shared(plan, x, w, bias, y, frame, prepared):
     """Whether an output is infinite or NaN, and others of its tile with it."""
-    tile, phase, block, width, single = plan.cut
+    tile, phase, block, width = plan.cut
     panels, size = plan.prepared
-    if single and prepared is _NOT_KEPT:
-        weights = np.empty((0, size), x.dtype)
-    else:
+    if plan.whole or prepared is not _NOT_KEPT:
         weights = _transformed(plan, tile, width, w, frame, prepared)
+    else:
+        weights = np.empty((0, size), x.dtype)
     bias = _padded_bias(bias, 1, w.shape[1], panels * width, x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
     (v,) = (np.empty(size, x.dtype) for size in plan.common)
@@ -247,13 +247,14 @@ def correlate_weight(x, dy, shape, frame, algorithm):
 
 def _gemm_weight(plan, x, dy, shape, frame):
     (size,) = plan.common
-    parts = np.empty(size, x.dtype).reshape(-1, shape.groups, shape.outputs, shape.depth(frame))
+    dw = np.empty((shape.groups, shape.outputs, shape.depth(frame)), x.dtype)
+    parts = np.empty(size, x.dtype).reshape(-1, *dw.shape) if size else dw[None]
     threads = blas_threads_for(plan.operations)
     work = workspace(threads, plan.work, x.dtype)
     with single_threaded_blas:
         failed = gemm.correlate_weight(x, dy, parts, frame.packed, *plan.cut, work, threads)
     check_blas(failed)
-    return parts[0] if len(parts) == 1 else parts.sum(axis=0)
+    return parts.sum(axis=0, out=dw) if size else dw
 
 
 def _panels_weight(plan, x, dy, shape, frame):

@@ -9,7 +9,7 @@ direct
     narrow (depthwise: of one channel), vectors run along the channels of all groups.
 winograd
     Minimal filtering, with up to four times fewer multiplications: 3x3 (stride 2 as well), 5x5
-    and 2x2 kernels, any number of taps along a first axis of three, and 3 taps on signals; one
+    and 2x2 kernels, up to eight taps along a first axis of three, and 3 taps on signals; one
     group, whole vectors of channels.
 
 The latter two need the vectors of GCC or Clang. `choose` decides; an `algorithm` that cannot
@@ -116,7 +116,9 @@ class Plan(NamedTuple):
     operations: int  # about, to decide on threads
     cut: tuple  # what the kernel is told
     prepared: tuple = ()  # shape of the weights as the kernel reads them
+    whole: bool = True  # whether all of these exist at a time, where no layer keeps them
     common: tuple = ()  # values that all threads share: the size of each array
+    total: int = 0  # values of the parts' sum, on its way to the result
     work: int = 0  # values of each thread
     pointers: int = 0  # of each thread
 
@@ -126,11 +128,13 @@ class Plan(NamedTuple):
         return _ALGORITHMS.get(self.way, "direct")
 
     def memory(self, itemsize, threads):
-        """Bytes needed besides arguments and result."""
-        shared = math.prod(self.prepared) if self.prepared else 0
-        return (shared + sum(self.common) + threads * self.work) * itemsize + (
-            threads * self.pointers * POINTER_BYTES
-        )
+        """Bytes needed besides arguments and result, but for vectors of a value per channel.
+
+        Weights that lie in memory as the kernel reads them are not copied, which takes less.
+        """
+        weights = math.prod(self.prepared) if self.prepared and self.whole else 0
+        shared = weights + sum(self.common) + self.total
+        return (shared + threads * self.work) * itemsize + threads * self.pointers * POINTER_BYTES
 
 
 POINTER_BYTES = 8
@@ -155,10 +159,10 @@ def choose(shape, frame, algorithm):
     if algorithm == "gemm" or not direct.SUPPORTED:
         return "gemm", None
     if algorithm != "direct":
-        one = shape._replace(images=1)  # an image is computed alone as in a batch
+        # Without the cost for the weights, so that an image alone takes the tile of a batch.
         tile = min(
             _schemes(shape, frame),
-            key=lambda tile: _winograd_cost(one, frame, tile)[0],
+            key=lambda tile: _winograd_cost(shape, frame, tile)[0],
             default=None,
         )
         if tile and (
@@ -251,8 +255,9 @@ def _plan_gemm(shape, frame):
     block = outputs
     if strips < FEW_STRIPS:
         block = min(max(CHANNELS, -(-outputs * strips // FEW_STRIPS)), outputs)
+    prepared = (shape.groups, outputs, depth)
     work = strip * (depth + block)
-    return Plan("gemm", shape.products(frame), (strip, block), work=work)
+    return Plan("gemm", shape.products(frame), (strip, block), prepared, work=work)
 
 
 @functools.lru_cache(CACHED_SHAPES)
@@ -350,7 +355,8 @@ def _plan_grouped(shape, frame):
 
 
 def _plan_winograd(shape, frame, tile):
-    """cut: (tile, tiles of a block, panels at a time, outputs of a panel), or with phases."""
+    """cut: (tile, tiles of a block, panels at a time, outputs of a panel), or of phases (tile,
+    tiles of a phase, of a block, outputs of a panel)."""
     channels, taps = shape.channels, frame.taps[0]
     width = direct.panel_width(shape.itemsize)
     elements = _elements(frame, tile)
@@ -373,8 +379,9 @@ def _plan_winograd(shape, frame, tile):
     v = winograd.tiles_size(elements, phase, channels)
     # Of a single phase, each panel's weights are used once: transformed just before, they are
     # still in cache.
-    cut = tile, phase, block, width, phase >= tiles
-    return Plan("shared", operations, cut, prepared, (v,), work=u + product)
+    whole = phase < tiles
+    cut = tile, phase, block, width
+    return Plan("shared", operations, cut, prepared, whole, (v,), work=u + product)
 
 
 # The gradient by weight -------------------------------------------------------------------------
@@ -405,7 +412,7 @@ def _plan_gemm_weight(shape, frame):
         "gemm",
         shape.products(frame),
         (strip, span, band),
-        common=(parts * size,),
+        common=(parts * size if parts > 1 else 0,),  # a single part is the result
         work=strip * band * depth // rows,
     )
 
@@ -447,6 +454,7 @@ def _plan_grouped_weight(shape, frame):
             shape.products(frame),
             (span,),
             common=(-(-lines // span) * taps * channels,),
+            total=taps * channels,
             pointers=2 * frame.taps[0] * frame.taps[1],
         )
     span = max(-(-pixels // PARTS), GROUPED_STRIP)
@@ -455,6 +463,7 @@ def _plan_grouped_weight(shape, frame):
         shape.products(frame),
         (GROUPED_STRIP, span),
         common=(-(-pixels // span) * taps * width * channels,),
+        total=taps * width * channels,
         work=channels,
         pointers=GROUPED_STRIP * (taps + 1),
     )

@@ -1,6 +1,7 @@
 """What the tests share: seeds, real data where at hand, the contract of every operator."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import hypothesis
@@ -58,6 +59,17 @@ def forward_backward(function, *arrays, grad=None):
         assert tensor.grad.shape == tensor.shape
         assert tensor.grad.dtype == tensor.dtype
     return out.data, [tensor.grad for tensor in tensors]
+
+
+def traced(call):
+    """The result, and the most bytes that were allocated at a time, the result's included."""
+    call()  # what is kept from call to call is there
+    tracemalloc.start()
+    try:
+        result = call()
+        return result, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def assert_same_for_any_layout(function, *arrays):

@@ -50,6 +50,26 @@ def convolutions(draw, max_stride=5):
 
 
 @st.composite
+def layers(draw):
+    """Convolutions of images, of as many channels as each way of computing them asks for."""
+    groups = draw(st.sampled_from([1] * 6 + [2, 16]))
+    widths = st.sampled_from([1, 3, 16, 40, 64, 128] if groups == 1 else [1, 2, 3, 4, 8])
+    channels, filters = draw(widths), draw(widths)
+    kernel = draw(st.sampled_from([(3, 3), (5, 5)] * 3 + [(1, 1), (2, 2), (1, 3), (4, 2), (7, 7)]))
+    stride = draw(st.sampled_from([1, 1, 1, 2, (2, 1), 3]))
+    dilation = draw(st.sampled_from([1, 1, 1, 2, (1, 3)]))
+    padding = draw(axes(2, 0, 3))
+    extra = draw(axes(2, 0, 20))
+    spans = np.multiply(dilation, np.subtract(kernel, 1)) + 1
+    size = tuple(
+        max(1, int(span) - 2 * p) + e for span, p, e in zip(spans, padding, extra, strict=True)
+    )
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    x_shape = (draw(st.integers(1, 3)), groups * channels, *size)
+    return Convolution(x_shape, (groups * filters, channels, *kernel), options)
+
+
+@st.composite
 def pools(draw, dilated=False):
     """Pools of 1 to 3 axes whose padding is at most half the kernel."""
     dims = draw(st.integers(1, 3))

@@ -6,11 +6,15 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import naive
 import numpy as np
 import pytest
+from conftest import forward_backward
+from hypothesis import given, settings
+from strategies import layers, seeds
 
 import fastconv
 import fastconv.functional as F
@@ -40,7 +44,7 @@ def taken(monkeypatch):
 
 
 def arrays(rng, dtype=np.float32):
-    return rng.normal(size=(2, 16, 9, 8)).astype(dtype), rng.normal(size=(16, 16, 3, 3)).astype(
+    return rng.normal(size=(4, 16, 10, 10)).astype(dtype), rng.normal(size=(16, 16, 3, 3)).astype(
         dtype
     )
 
@@ -102,6 +106,30 @@ def test_every_algorithm_is_the_definition(algorithm, rng):
     x, w = arrays(rng, np.float64)
     expected = naive.conv(x, w)
     np.testing.assert_allclose(F.conv2d(x, w, algorithm=algorithm), expected, rtol=0, atol=1e-11)
+
+
+def test_auto_is_as_exact_as_promised(taken):
+    """In float32, relative to the largest value: 2e-5 forward and 5e-5 of gradients."""
+
+    @settings(max_examples=200)
+    @given(layers(), seeds())
+    def check(case, seed):
+        x_shape, w_shape, options = case
+        rng = np.random.default_rng(seed)
+        x, w = (rng.normal(size=shape).astype(np.float32) for shape in (x_shape, w_shape))
+        expected = naive.conv(x, w, **options)
+        grad = rng.normal(size=expected.shape).astype(np.float32)
+        function = partial(F.conv2d, **options, algorithm="auto")
+        out, (dx, dw) = forward_backward(function, x, w, grad=grad)
+        for result, reference, promised in (
+            (out, expected, 2e-5),
+            (dx, naive.conv_grad_input(grad, w, x_shape, **options), 5e-5),
+            (dw, naive.conv_grad_weight(grad, x, w_shape, **options), 5e-5),
+        ):
+            assert np.abs(result - reference).max() <= promised * np.abs(reference).max()
+
+    check()
+    assert set(taken) == ({"direct", "winograd"} if direct.SUPPORTED else {"gemm"})
 
 
 def test_unknown_names(rng):
@@ -182,6 +210,17 @@ def test_sizes_may_change(rng):
         np.testing.assert_array_equal(
             layer(x), F.conv2d(x, layer.weight.data, layer.bias.data, padding=1)
         )
+
+
+@vectors
+def test_the_stride_may_change(rng):
+    """Transformed weights are as many for stride 2, but others."""
+    x = rng.normal(size=(2, 32, 24, 24)).astype(np.float32)
+    layer = nn.Conv2d(32, 32, 3, padding=1, algorithm="winograd").eval()
+    for stride in [(1, 1), (2, 2), (1, 1)]:
+        layer.stride = stride
+        expected = naive.conv(x, layer.weight.data, layer.bias.data, stride, 1)
+        np.testing.assert_allclose(layer(x).data, expected, rtol=0, atol=1e-4)
 
 
 def test_copies_and_pickles_prepare_their_own(rng):

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import traced
 
 import fastconv
 from fastconv import _correlate
 from fastconv._algorithm import ALGORITHMS
 from fastconv.bench import algorithms, command, harness, loops, report, rivals
 from fastconv.bench.layers import LAYERS
-from fastconv.kernels import direct
+from fastconv.kernels import _build, direct
 
 BENCH = ("-m", "fastconv", "bench")
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "conv.py"
@@ -347,6 +348,47 @@ def test_quick_layers_are_some_of_all(layers):
     assert command._choose(layers, re.escape(layers[1].name.upper()), quick=True) == [layers[1]]
 
 
+# Memory
+
+
+@pytest.mark.usefixtures("keep_threads")
+def test_memory_is_what_is_allocated(tmp_path):
+    threads = 3 if _build.OPENMP else 1
+    done = run(tmp_path, *BENCH, "--memory", "--threads", threads)
+    assert done.returncode == 0, done.stderr
+    assert f"- threads: {threads}" in done.stdout.splitlines()
+    (rows,) = tables(done.stdout)
+    large = ["large image 3x3 64->64 @2048 batch 1"] * 3
+    assert [row["layer"] for row in rows] == [layer.name for layer in LAYERS] + large
+    if direct.SUPPORTED:
+        assert [row["algorithm"] for row in rows[-3:]] == ["gemm", "direct", "winograd"]
+
+    fastconv.set_num_threads(threads)
+    layer, row = next(
+        (layer, row)
+        for layer, row in zip(LAYERS, rows, strict=False)
+        if layer.name == "ResNet-20 3x3 16->32 @32 stride 2 batch 128"
+    )
+    x, w, b, dy = layer.arrays()
+    x, w, dy = map(rivals.channels_last, (x, w, dy))
+    call = rivals.fastconv_call(layer, algorithm="auto")
+    y, peak = traced(lambda: call(x, w, b))
+    peaks = {"forward MB": peak - y.nbytes}
+    for title, which in (("by input MB", 0), ("by weight MB", 1)):
+        inputs = [fastconv.Tensor(a, requires_grad=i == which) for i, a in enumerate((x, w, b))]
+        result = call(*inputs)
+
+        def backward(leaf=inputs[which], result=result):
+            leaf.grad = None
+            result.backward(dy, retain_graph=True)
+            return leaf.grad
+
+        gradient, peak = traced(backward)
+        peaks[title] = peak - gradient.nbytes
+    for title, bytes_ in peaks.items():
+        assert float(row[title]) == pytest.approx(bytes_ / 1e6, rel=0.05, abs=0.005)
+
+
 # The environment
 
 
@@ -419,6 +461,10 @@ def test_other_commands_load_no_benchmark(tmp_path):
         (("conv", "--rounds", "0"), "rounds must be at least 1, got 0"),
         (("conv", "--threads", "0"), "threads must be at least 1, got 0"),
         (("conv", "--threads", "5000"), "threads must be at most 4096, got 5000"),
+        (("--threads", "0", "conv"), "threads must be at least 1, got 0"),
+        (("--threads", "0", "--memory"), "threads must be at least 1, got 0"),
+        ((), "bench takes either a benchmark (conv, algorithms, loops) or --memory"),
+        (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops) or"),
         (("loops", "--batch", "0"), "batch must be at least 1, got 0"),
         (("conv", "--json", "."), ". cannot be written: it is a folder"),
         (

@@ -5,9 +5,7 @@ fastconv bench algorithms
 
 import dataclasses
 
-from fastconv import _geometry
 from fastconv._algorithm import ALGORITHMS
-from fastconv._plan import Shape, plan_correlation, plan_weight_gradient
 from fastconv.bench import harness, report
 from fastconv.bench.layers import LAYERS
 from fastconv.bench.report import Column, Summary
@@ -21,7 +19,7 @@ from fastconv.bench.rivals import (
     torch_forms,
 )
 
-__all__ = ["LAYERS", "run", "ways"]
+__all__ = ["FIXED", "LAYERS", "joined", "run", "ways"]
 
 FIXED = tuple(name for name in ALGORITHMS if name != "auto")
 CAPTION = (
@@ -57,7 +55,7 @@ def measure(layer, options):
                 step=form.step if any(name in way for way in taken) else None,
             )
         forms.append(form)
-    facts = [{"groups": layer.groups, "took": _joined(way)} for way in (taken[:1], taken)]
+    facts = [{"groups": layer.groups, "took": joined(way)} for way in (taken[:1], taken)]
     expected = reference(layer, options.backward)
     return harness.measure(layer, options, forms + torch_forms(layer, *arrays), expected, facts)
 
@@ -67,24 +65,13 @@ def ways(layer, algorithm):
 
     Names of algorithms; of several, for the phases of a strided gradient, joined by "+".
     """
-    geometry = _geometry.convolution(
-        layer.size, layer.kernel, layer.stride, layer.padding, layer.dilation
-    )
-    outputs, channels = layer.outputs // layer.groups, layer.inputs // layer.groups
-    shape = Shape(layer.batch, layer.groups, outputs, channels, itemsize=4)
-    mirrored = shape._replace(outputs=channels, channels=outputs)
-    by_phase = {
-        plan_correlation(mirrored, frame, algorithm).algorithm
-        for frame, _ in geometry.transposed_frames
-    }
-    return (
-        plan_correlation(shape, geometry.frame, algorithm).algorithm,
-        "+".join(sorted(by_phase)),
-        plan_weight_gradient(shape, geometry.frame, algorithm).algorithm,
+    return tuple(
+        "+".join(sorted({plan.algorithm for plan in plans})) for plans in layer.plans(algorithm)
     )
 
 
-def _joined(ways):
+def joined(ways):
+    """Text of what :func:`ways` returns, a name alone where it is the same for all."""
     return ways[0] if len(set(ways)) == 1 else " / ".join(ways)
 
 

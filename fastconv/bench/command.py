@@ -32,7 +32,13 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 def add_to(commands):
     """Add ``bench`` to the sub-commands of an argument parser."""
     bench = commands.add_parser("bench", help="measure speed and accuracy beside other libraries")
-    benchmarks = bench.add_subparsers(required=True, metavar="BENCHMARK")
+    bench.add_argument(
+        "--memory",
+        action="store_true",
+        help="in place of a benchmark: what convolution layers need besides arguments and results",
+    )
+    _add_threads(bench, None)
+    benchmarks = bench.add_subparsers(dest="benchmark", metavar="BENCHMARK")
     conv = _add(
         benchmarks,
         "conv",
@@ -52,14 +58,14 @@ def add_to(commands):
         default=128,
         help="images of 64 x 32 x 32 values; default: 128, which are 34 MB",
     )
+    bench.set_defaults(run=_run, benchmarks=", ".join(benchmarks.choices))
 
 
 def _add(benchmarks, name, what):
     """The parser of one benchmark, with the options of all."""
     parser = benchmarks.add_parser(name, help=what, description=f"Measure {what}.")
-    parser.set_defaults(run=_run, benchmark=name)
+    _add_threads(parser, argparse.SUPPRESS)  # else it would undo what stands before the name
     add = parser.add_argument
-    add("--threads", type=int, help="of every contender; default: the CPUs that may be used")
     add("--layers", metavar="REGEX", help="layers whose name or origin matches, in any case")
     add("--rounds", type=int, help="samples of each contender; default: 15, or 3 with --quick")
     add("--backward", action=argparse.BooleanOptionalAction, default=True)
@@ -76,10 +82,24 @@ def _add(benchmarks, name, what):
     return parser
 
 
+def _add_threads(parser, default):
+    what = "of every contender; default: the CPUs that may be used"
+    parser.add_argument("--threads", type=int, default=default, help=what)
+
+
 def _run(options):
+    if options.memory == (options.benchmark is not None):
+        raise ValueError(f"bench takes either a benchmark ({options.benchmarks}) or --memory")
     if options.threads is None:
         options.threads = get_num_threads()
     _checks.integer("threads", options.threads, minimum=1, maximum=MOST_THREADS)
+    if options.memory:
+        importlib.import_module("fastconv.bench.memory").run(options)
+    else:
+        _measure(options)
+
+
+def _measure(options):
     if options.rounds is None:
         options.rounds = 3 if options.quick else 15
     _checks.integer("rounds", options.rounds, minimum=1)

@@ -1,9 +1,12 @@
-"""The layers that are measured: shapes of published networks, and arrays to fill them."""
+"""The layers that are measured: shapes of published networks, arrays to fill them, and plans."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from fastconv import _geometry
+from fastconv._plan import Shape, plan_correlation, plan_weight_gradient
 
 __all__ = ["LAYERS", "Layer"]
 
@@ -85,6 +88,26 @@ class Layer:
         b = rng.standard_normal(self.outputs, np.float32)
         dy = rng.standard_normal(self.output_shape, np.float32)
         return tuple(array.astype(dtype, copy=False) for array in (x, w, b, dy))
+
+    def plans(self, algorithm):
+        """Of float32: [the forward plan], those of the gradient by input, [that by weight].
+
+        The gradient by input has one for each phase of the stride.
+        """
+        geometry = _geometry.convolution(
+            self.size, self.kernel, self.stride, self.padding, self.dilation
+        )
+        outputs, channels = self.outputs // self.groups, self.inputs // self.groups
+        shape = Shape(self.batch, self.groups, outputs, channels, itemsize=4)
+        mirrored = shape._replace(outputs=channels, channels=outputs)
+        return (
+            [plan_correlation(shape, geometry.frame, algorithm)],
+            [
+                plan_correlation(mirrored, frame, algorithm)
+                for frame, _ in geometry.transposed_frames
+            ],
+            [plan_weight_gradient(shape, geometry.frame, algorithm)],
+        )
 
 
 def layer(network, origin, batch, channels, size, kernel, **options):
