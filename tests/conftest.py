@@ -11,6 +11,10 @@ from numpy.testing import assert_array_equal
 from strategies import layouts
 
 import fastconv
+from fastconv.kernels import direct
+
+# For tests of "direct" and "winograd".
+vectors = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
 
 hypothesis.settings.register_profile(
     "fastconv", deadline=None, derandomize=True, database=None, max_examples=60

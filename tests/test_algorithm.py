@@ -12,7 +12,7 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
-from conftest import forward_backward
+from conftest import forward_backward, vectors
 from hypothesis import given, settings
 from strategies import layers, seeds
 
@@ -21,8 +21,6 @@ import fastconv.functional as F
 from fastconv import _correlate, nn
 from fastconv._algorithm import ALGORITHMS
 from fastconv.kernels import available, direct
-
-vectors = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
 
 
 @pytest.fixture
@@ -161,7 +159,7 @@ def prepared(monkeypatch):
     return made
 
 
-@pytest.mark.skipif(not direct.SUPPORTED, reason="this compiler has no vectors")
+@vectors
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_panels_pad_the_outputs_least(itemsize):
     widths = {direct.panel_width(itemsize, outputs) for outputs in range(1, 100)}

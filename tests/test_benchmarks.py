@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import traced
+from conftest import traced, vectors
 
 import fastconv
 from fastconv import _correlate
@@ -219,7 +219,7 @@ def test_ways_are_those_that_are_taken(layer, algorithm, monkeypatch):
     assert (forward, by_input, by_weight) == (*found[:2], [f"{found[2]} by weight"])
 
 
-@pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
+@vectors
 def test_every_algorithm_is_a_way_somewhere():
     found = {way for layer in SMALLER for way in algorithms.ways(layer, "winograd")}
     assert found == {"direct", "winograd", "direct+winograd"}  # the last by phases of a stride
@@ -228,7 +228,7 @@ def test_every_algorithm_is_a_way_somewhere():
     assert {way for layer in SMALLER for way in algorithms.ways(layer, "gemm")} == {"gemm"}
 
 
-@pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
+@vectors
 def test_algorithms_side_by_side(tmp_path):
     dense = "ResNet-20 3x3 64->64 @8 batch 128"
     options = ("--quick", "--rounds", "1", "--layers", f"{LAYER}|{dense}", "--json", "samples.json")

@@ -5,7 +5,7 @@ from functools import partial
 import naive
 import numpy as np
 import pytest
-from conftest import assert_same_for_any_threads, forward_backward
+from conftest import assert_same_for_any_threads, forward_backward, vectors
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
@@ -13,9 +13,8 @@ from strategies import seeds
 import fastconv
 import fastconv.functional as F
 from fastconv import _correlate, _plan
-from fastconv.kernels import direct
 
-pytestmark = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
+pytestmark = vectors
 
 # Largest error relative to the largest value: of the output, and of gradients.
 PROMISED = {np.float32: (2e-5, 5e-5), np.float64: (1e-13, 2e-13)}
@@ -122,6 +121,21 @@ def test_definition_in_many_phases(x_shape, w_shape, padding, dilation, stride, 
     for name in ("plan_correlation", "plan_weight_gradient"):  # without what they remember
         monkeypatch.setattr(_correlate, name, getattr(_plan, name).__wrapped__)
     assert_within_promise(x_shape, w_shape, padding, dilation, stride, np.float32, rng)
+
+
+TILES = [(*key, tile) for key, tiles in _plan.SCHEMES.items() for tile in tiles]
+
+
+@pytest.mark.parametrize(("taps", "step", "tile"), TILES)
+@pytest.mark.parametrize("dtype", PROMISED)
+def test_every_tile(taps, step, tile, dtype, rng, monkeypatch):
+    """Also those that none of the shapes above would choose."""
+    monkeypatch.setitem(_plan.SCHEMES, (taps, step), (tile,))
+    monkeypatch.setattr(_plan, "choose", _plan.choose.__wrapped__)
+    for name in ("plan_correlation", "plan_weight_gradient"):  # without what they remember
+        monkeypatch.setattr(_correlate, name, getattr(_plan, name).__wrapped__)
+    shapes = (2, 16, 11, 13), (20, 16, *taps)
+    assert_within_promise(*shapes, tuple(t // 2 for t in taps), 1, step, dtype, rng)
 
 
 @given(

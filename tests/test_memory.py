@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-from conftest import traced
+from conftest import traced, vectors
 
 import fastconv
 import fastconv.functional as F
 from fastconv import _correlate, _geometry
 from fastconv._plan import Shape, plan_correlation, plan_weight_gradient
 from fastconv._threads import blas_threads_for, threads_for
-from fastconv.kernels import direct
-
-vectors = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
 
 # way: input (N, C, *spatial), weight (K, C / groups, *kernel), stride, groups, algorithm
 FORWARD = {
