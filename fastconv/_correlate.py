@@ -86,6 +86,13 @@ def _padded_bias(bias, groups, outputs, width, dtype):
     return padded
 
 
+def _scratch(plan, dtype, threads_for=threads_for):
+    """The last arguments of a kernel: what its threads work in, and how many they are."""
+    threads = threads_for(plan.operations)
+    needed = ((plan.work, dtype), (plan.pointers, np.intp))
+    return *(workspace(threads, size, kind) for size, kind in needed if size), threads
+
+
 def _gemm(plan, x, w, bias, y, frame, prepared):
     # BLAS reads (K, taps * C) and its transpose alike: take the one that is nearer
     by_output = w.strides[5] == w.itemsize
@@ -94,11 +101,10 @@ def _gemm(plan, x, w, bias, y, frame, prepared):
     rows = np.ascontiguousarray(rows).reshape(
         (groups, outputs, depth) if by_output else (groups, depth, outputs)
     )
-    threads = blas_threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
+    scratch = _scratch(plan, x.dtype, blas_threads_for)
     bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
     with single_threaded_blas:
-        failed = gemm.correlate(x, rows, by_output, bias, y, frame.packed, *plan.cut, work, threads)
+        failed = gemm.correlate(x, rows, by_output, bias, y, frame.packed, *plan.cut, *scratch)
     check_blas(failed)
 
 
@@ -117,11 +123,8 @@ def _tiles(plan, x, w, bias, y, frame, prepared):
     packed = _packed(plan, w, prepared)
     groups, panels, _, width = plan.prepared
     bias = _padded_bias(bias, groups, w.shape[1], panels * width, x.dtype)
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
-    pointers = workspace(threads, plan.pointers, np.intp)
     direct.correlate(
-        x, packed, bias, w.shape[1], y, frame.packed, *plan.cut, work, pointers, threads
+        x, packed, bias, w.shape[1], y, frame.packed, *plan.cut, *_scratch(plan, x.dtype)
     )
 
 
@@ -129,45 +132,37 @@ def _lines(plan, x, w, bias, y, frame, prepared):
     packed = _packed(plan, w, prepared)
     _, panels, _, width = plan.prepared
     bias = _padded_bias(bias, 1, w.shape[1], panels * width, x.dtype)
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
-    offsets = workspace(threads, plan.pointers, np.intp)
     direct.correlate_lines(
-        x, packed[0], bias[0], w.shape[1], y, frame.packed, *plan.cut, work, offsets, threads
+        x, packed[0], bias[0], w.shape[1], y, frame.packed, *plan.cut, *_scratch(plan, x.dtype)
     )
 
 
 def _dots(plan, x, w, bias, y, frame, prepared):
     rows = np.ascontiguousarray(w).reshape(plan.prepared)
     bias = _padded_bias(bias, *w.shape[:2], w.shape[1], x.dtype)
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
-    pointers = workspace(threads, plan.pointers, np.intp)
-    direct.correlate_dots(x, rows, bias, y, frame.packed, *plan.cut, work, pointers, threads)
+    direct.correlate_dots(x, rows, bias, y, frame.packed, *plan.cut, *_scratch(plan, x.dtype))
+
+
+def _by_tap(plan, w, bias):
+    """(taps, input of a group unless it has one, all outputs), and the bias of these."""
+    weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(plan.prepared)
+    channels = plan.prepared[-1]
+    return weights, _padded_bias(bias, 1, channels, channels, w.dtype)[0]
 
 
 def _grouped(plan, x, w, bias, y, frame, prepared):
-    # (taps, input of a group, all outputs)
-    weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(plan.prepared)
-    channels = plan.prepared[2]
-    bias = _padded_bias(bias, 1, channels, channels, x.dtype)[0]
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
-    pointers = workspace(threads, plan.pointers, np.intp)
-    grouped.correlate(x, weights, bias, y, frame.packed, *plan.cut, work, pointers, threads)
+    weights, bias = _by_tap(plan, w, bias)
+    grouped.correlate(x, weights, bias, y, frame.packed, *plan.cut, *_scratch(plan, x.dtype))
 
 
 def _depthwise(plan, x, w, bias, y, frame, prepared):
-    weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(plan.prepared)
-    channels = plan.prepared[1]
-    bias = _padded_bias(bias, 1, channels, channels, x.dtype)[0]
-    threads = threads_for(plan.operations)
-    pointers = workspace(threads, plan.pointers, np.intp)
-    grouped.correlate_lines(x, weights, bias, y, frame.packed, pointers, threads)
+    weights, bias = _by_tap(plan, w, bias)
+    grouped.correlate_lines(x, weights, bias, y, frame.packed, *_scratch(plan, x.dtype))
 
 
-def _transformed(plan, tile, width, w, frame, prepared):
+def _transformed(plan, w, frame, prepared):
     """(panels, ...): the weights of every panel in winograd's domain."""
+    *tile, width = (*plan.cut[:2], plan.cut[-1])
 
     def transform():
         weights = np.empty(plan.prepared, w.dtype)
@@ -181,32 +176,26 @@ def _transformed(plan, tile, width, w, frame, prepared):
 
 def _blocks(plan, x, w, bias, y, frame, prepared):
     """Whether an output is infinite or NaN, and others of its tile with it."""
-    tile, block, panels, width = plan.cut
-    weights = _transformed(plan, tile, width, w, frame, prepared)
-    bias = _padded_bias(bias, 1, w.shape[1], plan.prepared[0] * width, x.dtype)[0]
+    weights = _transformed(plan, w, frame, prepared)
+    bias = _padded_bias(bias, 1, w.shape[1], len(weights) * plan.cut[-1], x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
-    return winograd.correlate_blocks(
-        x, weights, bias, y, frame.packed, *tile, block, panels, width, zeros, work, threads
-    )
+    scratch = _scratch(plan, x.dtype)
+    return winograd.correlate_blocks(x, weights, bias, y, frame.packed, *plan.cut, zeros, *scratch)
 
 
 def _shared(plan, x, w, bias, y, frame, prepared):
     """Whether an output is infinite or NaN, and others of its tile with it."""
-    tile, phase, block, width = plan.cut
     panels, size = plan.prepared
     if plan.whole or prepared is not _NOT_KEPT:
-        weights = _transformed(plan, tile, width, w, frame, prepared)
+        weights = _transformed(plan, w, frame, prepared)
     else:
         weights = np.empty((0, size), x.dtype)
-    bias = _padded_bias(bias, 1, w.shape[1], panels * width, x.dtype)[0]
+    bias = _padded_bias(bias, 1, w.shape[1], panels * plan.cut[-1], x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
     (v,) = (np.empty(size, x.dtype) for size in plan.common)
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
+    scratch = _scratch(plan, x.dtype)
     return winograd.correlate_shared(
-        x, w[0], weights, bias, y, frame.packed, *tile, phase, block, width, zeros, v, work, threads
+        x, w[0], weights, bias, y, frame.packed, *plan.cut, zeros, v, *scratch
     )
 
 
@@ -249,10 +238,9 @@ def _gemm_weight(plan, x, dy, shape, frame):
     (size,) = plan.common
     dw = np.empty((shape.groups, shape.outputs, shape.depth(frame)), x.dtype)
     parts = np.empty(size, x.dtype).reshape(-1, *dw.shape) if size else dw[None]
-    threads = blas_threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
+    scratch = _scratch(plan, x.dtype, blas_threads_for)
     with single_threaded_blas:
-        failed = gemm.correlate_weight(x, dy, parts, frame.packed, *plan.cut, work, threads)
+        failed = gemm.correlate_weight(x, dy, parts, frame.packed, *plan.cut, *scratch)
     check_blas(failed)
     return parts.sum(axis=0, out=dw) if size else dw
 
@@ -263,10 +251,7 @@ def _panels_weight(plan, x, dy, shape, frame):
     (size,) = plan.common
     sums = np.empty(size, x.dtype).reshape(-1, groups, -(-outputs // width), depth, width)
     dw = np.empty((groups, outputs, depth), x.dtype)
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
-    pointers = workspace(threads, plan.pointers, np.intp)
-    direct.correlate_weight(x, dy, dw, frame.packed, *plan.cut, sums, work, pointers, threads)
+    direct.correlate_weight(x, dy, dw, frame.packed, *plan.cut, sums, *_scratch(plan, x.dtype))
     return dw
 
 
@@ -274,10 +259,7 @@ def _grouped_weight(plan, x, dy, shape, frame):
     groups, width, taps = shape.groups, shape.outputs, math.prod(frame.taps)
     (size,) = plan.common
     parts = np.empty(size, x.dtype).reshape(-1, taps, width, groups * width)
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
-    pointers = workspace(threads, plan.pointers, np.intp)
-    grouped.correlate_weight(x, dy, parts, frame.packed, *plan.cut, work, pointers, threads)
+    grouped.correlate_weight(x, dy, parts, frame.packed, *plan.cut, *_scratch(plan, x.dtype))
     by_output = parts.sum(axis=0).reshape(taps, width, groups, width).transpose(2, 3, 0, 1)
     return np.ascontiguousarray(by_output)
 
@@ -285,23 +267,17 @@ def _grouped_weight(plan, x, dy, shape, frame):
 def _depthwise_weight(plan, x, dy, shape, frame):
     (size,) = plan.common
     parts = np.empty(size, x.dtype).reshape(-1, math.prod(frame.taps), shape.groups)
-    threads = threads_for(plan.operations)
-    pointers = workspace(threads, plan.pointers, np.intp)
-    grouped.correlate_weight_lines(x, dy, parts, frame.packed, *plan.cut, pointers, threads)
+    grouped.correlate_weight_lines(x, dy, parts, frame.packed, *plan.cut, *_scratch(plan, x.dtype))
     return np.ascontiguousarray(parts.sum(axis=0).T)
 
 
 def _winograd_weight(plan, x, dy, shape, frame):
     """None if a sum is infinite or NaN, and others of its kernel with it."""
-    tile, phase, width, step = plan.cut
     dw = np.empty((shape.outputs, shape.depth(frame)), x.dtype)
     zeros = np.zeros(shape.channels, x.dtype)
-    v, m, sums = (np.empty(size, x.dtype) for size in plan.common)
-    threads = threads_for(plan.operations)
-    work = workspace(threads, plan.work, x.dtype)
-    wild = winograd.correlate_weight(
-        x, dy, dw, frame.packed, *tile, phase, width, step, zeros, v, m, sums, work, threads
-    )
+    common = (np.empty(size, x.dtype) for size in plan.common)
+    scratch = _scratch(plan, x.dtype)
+    wild = winograd.correlate_weight(x, dy, dw, frame.packed, *plan.cut, zeros, *common, *scratch)
     return None if wild else dw
 
 

@@ -24,7 +24,14 @@ from typing import NamedTuple
 from fastconv._geometry import CACHED_SHAPES
 from fastconv.kernels import direct, grouped, winograd
 
-__all__ = ["Plan", "Shape", "choose", "plan_correlation", "plan_weight_gradient"]
+__all__ = [
+    "Plan",
+    "Shape",
+    "plan_correlation",
+    "plan_direct",
+    "plan_direct_weight",
+    "plan_weight_gradient",
+]
 
 # gemm: BLAS packs the weights again for every strip, so a strip has many rows, though its columns
 # then leave the second-level cache.
@@ -372,7 +379,7 @@ def _plan_winograd(shape, frame, tile):
     if channels < SHARED_CHANNELS or not _slices_are_images(frame):
         v = winograd.tiles_size(elements, block, channels)
         panels = min(max(PRODUCTS_BYTES // (product * shape.itemsize), 1), prepared[0])
-        cut = tile, block, panels, width
+        cut = *tile, block, panels, width
         return Plan("blocks", operations, cut, prepared, work=taps * v + panels * product)
     most = max(SHARED_BYTES // (elements * channels * shape.itemsize) // block, 1) * block
     phase = min(most, -(-tiles // block) * block)
@@ -380,7 +387,7 @@ def _plan_winograd(shape, frame, tile):
     # Of a single phase, each panel's weights are used once: transformed just before, they are
     # still in cache.
     whole = phase < tiles
-    cut = tile, phase, block, width
+    cut = *tile, phase, block, width
     return Plan("shared", operations, cut, prepared, whole, (v,), work=u + product)
 
 
@@ -470,7 +477,7 @@ def _plan_grouped_weight(shape, frame):
 
 
 def _plan_winograd_weight(shape, frame, tile):
-    """cut: (tile, tiles of a phase, output channels of a panel, values of a tile's row)."""
+    """cut: (*tile, tiles of a phase, output channels of a panel, values of a tile's row)."""
     channels = shape.channels
     width = direct.panel_width(shape.itemsize)
     panels = -(-shape.outputs // width)
@@ -488,7 +495,7 @@ def _plan_winograd_weight(shape, frame, tile):
     return Plan(
         "winograd",
         sum(_winograd_cost(shape, frame, tile)),
-        (tile, phase, width, step),
+        (*tile, phase, width, step),
         common=(v, m, sums),
         work=distinct * winograd.ROWS * width,
     )

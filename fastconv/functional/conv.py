@@ -145,10 +145,9 @@ def conv(n, input, weight, bias, stride, padding, dilation, groups, algorithm=No
     """`conv1d`, `conv2d` or `conv3d`; `prepared` keeps a layer's weights as kernels read them."""
     algorithm = _algorithm.resolve(algorithm)
     options = (n, stride, padding, dilation, groups)
-    if type(input) is type(weight) is np.ndarray and (bias is None or type(bias) is np.ndarray):
-        call = _calls.get(_key(options, input, weight, bias))
-        if call is not None and _aligned(input, weight, bias):
-            return _forward(call, input, weight, bias, algorithm, prepared)[0]
+    call = _known(options, input, weight, bias)
+    if call is not None:
+        return _forward(call, input, weight, bias, algorithm, prepared)[0]
     return apply(
         _conv_rule,
         input,
@@ -197,8 +196,12 @@ def _plain(options):
     return not [o for o in options if type(o) is not int and not _plain(o)]
 
 
-def _aligned(x, w, b):
-    return x.flags.aligned and w.flags.aligned and (b is None or b.flags.aligned)
+def _known(options, x, w, b):
+    """The :class:`_Call`, if all are ndarrays that kernels can read and one like it was checked."""
+    for array in (x, w) if b is None else (x, w, b):
+        if type(array) is not np.ndarray or not array.flags.aligned:
+            return None
+    return _calls.get(_key(options, x, w, b))
 
 
 def _checked(x, w, b, n, stride, padding, dilation, groups):
@@ -268,9 +271,7 @@ def _check(n, x, w, b, groups):
 
 
 def _conv_rule(needs, x, w, b, *, options, algorithm, prepared=None):
-    call = None
-    if type(x) is type(w) is np.ndarray and (b is None or type(b) is np.ndarray):
-        call = _calls.get(_key(options, x, w, b)) if _aligned(x, w, b) else None
+    call = _known(options, x, w, b)
     if call is None:
         (x, w, b), call = _checked(x, w, b, *options)
     result, image, kernels = _forward(call, x, w, b, algorithm, prepared)
