@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 KERNELS = [
     "_blas",
     "_build",
+    "_memory",
     "activation",
     "conv",
     "direct",
@@ -38,7 +39,7 @@ KERNELS = [
 # a folder of that name, and fastconv.kernels chooses when it is imported.
 LEVELS = {"avx2": ["-mavx2", "-mfma"]}
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
-ONCE = ["_build"]  # tells what the processor has, so it must run on any
+ONCE = ["_build", "_memory"]  # tells what the processor has; has no loops
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"
 DIRECTIVES = {
     "language_level": 3,

@@ -5,6 +5,7 @@ from importlib.metadata import version as _version
 from fastconv import data, functional, models, nn, optim
 from fastconv._algorithm import algorithm
 from fastconv._config import show_config
+from fastconv._memory import empty_cache, memory_stats, set_cache_limit
 from fastconv._threads import get_num_threads, set_num_threads
 from fastconv.autograd import (
     GradcheckError,
@@ -37,6 +38,7 @@ __all__ = [
     "concatenate",
     "data",
     "default_generator",
+    "empty_cache",
     "exp",
     "functional",
     "get_num_threads",
@@ -49,11 +51,13 @@ __all__ = [
     "log",
     "manual_seed",
     "matmul",
+    "memory_stats",
     "models",
     "nn",
     "no_grad",
     "optim",
     "save",
+    "set_cache_limit",
     "set_num_threads",
     "show_config",
     "sqrt",

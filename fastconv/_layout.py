@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from fastconv._geometry import three
+from fastconv._memory import empty
 from fastconv._threads import threads_for
 from fastconv.kernels import layout
 
@@ -22,7 +23,7 @@ def channels_last(x):
     if moved.flags.c_contiguous:
         return moved.reshape(shape)
     if x.flags.c_contiguous and x.size:
-        out = np.empty(shape, x.dtype)
+        out = empty(shape, x.dtype)
         places = math.prod(spatial)
         layout.transpose(x.reshape(n, c, places), out.reshape(n, places, c), threads_for(x.size))
         return out
@@ -44,7 +45,7 @@ def logical_order(x):
     if not moved.flags.c_contiguous:
         return np.ascontiguousarray(x)
     n, c = x.shape[:2]
-    out = np.empty(x.shape, x.dtype)
+    out = empty(x.shape, x.dtype)
     layout.transpose(moved.reshape(n, -1, c), out.reshape(n, c, -1), threads_for(x.size))
     return out
 

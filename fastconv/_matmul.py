@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastconv._memory import empty
 from fastconv._threads import blas_threads_for, single_threaded_blas
 from fastconv.kernels import _blas
 
@@ -46,7 +47,7 @@ def matmul(a, b, trans_a=False, trans_b=False):
     n = b.shape[0] if trans_b else b.shape[1]
     if 0 in (m, n, k):
         return np.zeros((m, n), a.dtype)
-    out = np.empty((m, n), a.dtype)
+    out = empty((m, n), a.dtype)
     rows, cols = m, n
     if m * n * k > SMALL:
         if m >= n:

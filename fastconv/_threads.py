@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fastconv import _checks
+from fastconv._memory import empty
 from fastconv.kernels import _build
 
 __all__ = ["get_num_threads", "set_num_threads"]
@@ -154,7 +155,7 @@ def workspace(threads, size, dtype):
 
     Rows are a pair of cache lines apart: threads that write to one line wait for each other.
     """
-    return np.empty((threads, size + 128 // np.dtype(dtype).itemsize), dtype)
+    return empty((threads, size + 128 // np.dtype(dtype).itemsize), dtype)
 
 
 def _one_thread_in_child():

@@ -8,6 +8,7 @@ import numpy as np
 from fastconv import _algorithm, _checks, _geometry
 from fastconv._correlate import correlate, correlate_weight
 from fastconv._layout import channels_first, channels_last
+from fastconv._memory import empty, zeros
 from fastconv.autograd.engine import apply
 from fastconv.functional._shared import channel_sums
 from fastconv.kernels import small
@@ -234,7 +235,7 @@ def _checked(x, w, b, n, stride, padding, dilation, groups):
 def _forward(call, x, w, b, algorithm, prepared):
     """The result, and the input and kernels as kernels read them, if that was needed."""
     x = x[None] if call.unbatched else x
-    y = np.empty(call.view, x.dtype)
+    y = empty(call.view, x.dtype)
     result = y.transpose(call.axes)
     image = kernels = None
     if call.small and algorithm == "auto":
@@ -306,7 +307,7 @@ def gradient_by_input(dy, kernels, geometry, algorithm):
     groups, _, *_, width = kernels.shape
     frames = geometry.transposed_frames
     covered = sum(math.prod(frame.count) for frame, _ in frames) == math.prod(geometry.size)
-    make = np.empty if covered else np.zeros
+    make = empty if covered else zeros
     dx = make((len(dy), *geometry.size, groups * width), dy.dtype)
     for frame, taps in frames:
         # (G, C, *taps, K): what the taps of this phase, last first, make of dy
