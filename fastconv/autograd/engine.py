@@ -13,6 +13,8 @@ import threading
 
 import numpy as np
 
+from fastconv._elementwise import add
+
 __all__ = ["Tensor", "apply", "is_grad_enabled", "no_grad"]
 
 
@@ -250,11 +252,7 @@ class Tensor:
             if self._node is None:
                 grad = grad.copy()  # a leaf keeps it, so it must not be the caller's array
         for leaf, gradient in _walk(self, grad, retain_graph).values():
-            leaf.grad = gradient if leaf.grad is None else _sum(leaf.grad, gradient)
-
-
-def _sum(a, b):
-    return np.asarray(a + b)  # NumPy makes scalars of arrays without axes
+            leaf.grad = gradient if leaf.grad is None else add(leaf.grad, gradient)
 
 
 def _walk(root, grad, retain_graph):
@@ -267,13 +265,13 @@ def _walk(root, grad, retain_graph):
         gradient = np.asarray(gradient, target.dtype)
         if isinstance(target, _Node):
             if target in waiting:
-                waiting[target] = _sum(waiting[target], gradient)
+                waiting[target] = add(waiting[target], gradient)
             else:
                 waiting[target] = gradient
                 heapq.heappush(queue, target)
         else:
             _, before = leaves.get(id(target), (None, None))
-            leaves[id(target)] = (target, gradient if before is None else _sum(before, gradient))
+            leaves[id(target)] = (target, gradient if before is None else add(before, gradient))
 
     deliver(root if root._node is None else root._node, grad)
     while queue:

@@ -3,12 +3,14 @@
 import numpy as np
 
 from fastconv import _checks
+from fastconv._activation import RELU, RELU6, Activation
 from fastconv._layout import in_order_of, memory_order
+from fastconv._memory import empty
 from fastconv._threads import threads_for
 from fastconv.autograd.engine import apply, apply_in_place
 from fastconv.kernels import activation as kernels
 
-__all__ = ["leaky_relu", "log_softmax", "relu", "softmax"]
+__all__ = ["leaky_relu", "log_softmax", "relu", "relu6", "softmax"]
 
 
 def relu(input, inplace=False):
@@ -38,7 +40,40 @@ def relu(input, inplace=False):
     >>> F.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return (apply_in_place if inplace else apply)(_relu_rule, input)
+    return rectify(input, RELU, inplace)
+
+
+def relu6(input, inplace=False):
+    """min(max(x, 0), 6), value by value: the rectifier of MobileNets [1]_.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        float32 or float64, of any shape and memory layout.
+    inplace : bool, default False
+        As in :func:`relu`.
+
+    Returns
+    -------
+    Tensor or ndarray
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 or float64.
+
+    References
+    ----------
+    .. [1] A. Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile
+       Vision Applications", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> F.relu6(np.array([-1.0, 2.0, 8.0]))
+    array([0., 2., 6.])
+    """
+    return rectify(input, RELU6, inplace)
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
@@ -68,7 +103,12 @@ def leaky_relu(input, negative_slope=0.01, inplace=False):
     array([-0.1,  0. ,  2. ])
     """
     slope = _checks.real("negative_slope", negative_slope)
-    return (apply_in_place if inplace else apply)(_leaky_relu_rule, input, slope=slope)
+    return rectify(input, Activation(slope), inplace)
+
+
+def rectify(input, activation, inplace=False):
+    """Any :class:`fastconv._activation.Activation`."""
+    return (apply_in_place if inplace else apply)(_rectify_rule, input, activation=activation)
 
 
 def softmax(input, dim):
@@ -116,31 +156,19 @@ def log_softmax(input, dim):
     return apply(_log_softmax_rule, input, dim=dim)
 
 
-def _relu_rule(needs, x):
+def _rectify_rule(needs, x, *, activation):
     x, back = memory_order(_checks.as_float_array("input", x))
-    y = np.empty_like(x)
+    y = empty(x.shape, x.dtype)
     threads = threads_for(x.size)
-    kernels.relu(x.reshape(-1), y.reshape(-1), threads)
+    kernels.rectify(x.reshape(-1), *activation, y.reshape(-1), threads)
+    known = y if activation.slope >= 0 else x  # what tells where it was positive
 
     def backward(g):
         g = in_order_of(g, back)
-        dx = np.empty_like(g)
-        kernels.relu_backward(y.reshape(-1), g.reshape(-1), dx.reshape(-1), threads)
-        return (dx.transpose(back),)
-
-    return y.transpose(back), backward
-
-
-def _leaky_relu_rule(needs, x, *, slope):
-    x, back = memory_order(_checks.as_float_array("input", x))
-    y = np.empty_like(x)
-    threads = threads_for(x.size)
-    kernels.leaky_relu(x.reshape(-1), y.reshape(-1), slope, threads)
-
-    def backward(g):
-        g = in_order_of(g, back)
-        dx = np.empty_like(g)
-        kernels.leaky_relu_backward(x.reshape(-1), g.reshape(-1), dx.reshape(-1), slope, threads)
+        dx = empty(g.shape, g.dtype)
+        kernels.rectify_backward(
+            known.reshape(-1), g.reshape(-1), *activation, dx.reshape(-1), threads
+        )
         return (dx.transpose(back),)
 
     return y.transpose(back), backward

@@ -3,7 +3,10 @@
 import numpy as np
 
 from fastconv import _checks
+from fastconv._activation import NONE, RELU, RELU6
+from fastconv._geometry import three
 from fastconv._layout import channels_first, channels_last
+from fastconv._memory import empty
 from fastconv._threads import threads_for, workspace
 from fastconv.autograd.engine import Tensor, apply
 from fastconv.functional._shared import block_rows
@@ -21,8 +24,13 @@ def batch_norm(
     training=False,
     momentum=0.1,
     eps=1e-5,
+    *,
+    residual=None,
+    activation=None,
 ):
     """Normalise every channel: y = (x - mean) / sqrt(var + eps) * weight + bias.
+
+    What often follows can be done in the same pass: y = activation(y + residual).
 
     Parameters
     ----------
@@ -36,6 +44,10 @@ def batch_norm(
         Whether to take mean and variance (with N) from the batch.
     momentum : float, default 0.1
     eps : float, default 1e-5
+    residual : Tensor or ndarray of the input's shape, optional
+        Added to the result.
+    activation : {"relu", "relu6"}, optional
+        Applied at last.
 
     Returns
     -------
@@ -44,8 +56,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If shapes do not fit, if not `training` without running statistics, or if `training`
-        with a single value per channel.
+        If shapes do not fit, if not `training` without running statistics, if `training`
+        with a single value per channel, or for another `activation`.
     TypeError
         For dtypes other than float32 or float64, or mixed ones.
 
@@ -66,6 +78,38 @@ def batch_norm(
     >>> F.batch_norm(x, None, None, training=True).round(3).ravel()
     array([-1.225,  0.   ,  1.225])
     """
+    if activation is not None:
+        activation = ACTIVATIONS[_checks.one_of("activation", activation, tuple(ACTIVATIONS))]
+    return normalize(
+        input,
+        running_mean,
+        running_var,
+        weight,
+        bias,
+        training,
+        momentum,
+        eps,
+        residual,
+        NONE if activation is None else activation,
+    )
+
+
+ACTIVATIONS = {"relu": RELU, "relu6": RELU6}
+
+
+def normalize(
+    input,
+    running_mean,
+    running_var,
+    weight,
+    bias,
+    training,
+    momentum,
+    eps,
+    residual=None,
+    activation=NONE,
+):
+    """:func:`batch_norm` with any :class:`fastconv._activation.Activation` of slope >= 0."""
     eps, momentum = _checks.real("eps", eps), _checks.real("momentum", momentum)
     if eps < 0:
         raise ValueError(f"eps must not be negative, got {eps}")
@@ -81,14 +125,16 @@ def batch_norm(
         input,
         weight,
         bias,
+        residual,
         running=running,
         training=bool(training),
         momentum=momentum,
         eps=eps,
+        activation=activation,
     )
 
 
-def _check(x, w, b, running, training):
+def _check(x, w, b, residual, running, training):
     if x.ndim < 2:
         raise ValueError(f"input must have at least 2 axes (batch, channels), got shape {x.shape}")
     for name, array in zip(("running_mean", "running_var"), running, strict=True):
@@ -104,6 +150,8 @@ def _check(x, w, b, running, training):
     for name, array in named.items():
         if array is not None:
             _checks.shape_is(name, array, x.shape[1:2], "one value per channel of input")
+    if residual is not None:
+        _checks.shape_is("residual", residual, x.shape, "that of input")
 
 
 # Statistics of infinities and NaN are NaN, without a word, as in PyTorch.
@@ -111,15 +159,25 @@ _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 @_quiet
-def _batch_norm_rule(needs, x, w, b, *, running, training, momentum, eps):
-    x, w, b = _checks.as_float_arrays({"input": x}, {"weight": w, "bias": b})
-    _check(x, w, b, running, training)
+def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, eps, activation):
+    x, w, b, residual = _checks.as_float_arrays(
+        {"input": x}, {"weight": w, "bias": b, "residual": residual}
+    )
+    _check(x, w, b, residual, running, training)
     shape, dtype = x.shape, x.dtype
     if x.ndim > 5:  # any number of spatial axes, seen as one
         x = x.reshape(*shape[:2], -1)
-    ndim = x.ndim
-    image = channels_last(x)
-    rows = image.reshape(-1, shape[1])
+    ndim, seen = x.ndim, x.shape
+
+    def as_rows(array):
+        return channels_last(array.reshape(seen)).reshape(-1, shape[1])
+
+    def as_image(rows):
+        memory = (seen[0], *three(seen[2:], 1), seen[1])
+        return channels_first(rows.reshape(memory), ndim).reshape(shape)
+
+    rows = as_rows(x)
+    added = None if residual is None else as_rows(residual)
     count = rows.shape[0]
     if training:
         if count == 1:
@@ -135,15 +193,19 @@ def _batch_norm_rule(needs, x, w, b, *, running, training, momentum, eps):
     mean_, scale = mean.astype(dtype), (gamma * inverse).astype(dtype)
     # mean is rounded to dtype, so the shift makes up for what that loses
     shift = ((0.0 if b is None else b) + (mean_ - mean) * gamma * inverse).astype(dtype)
-    y = np.empty_like(rows)
+    y = empty(rows.shape, dtype)
     threads = threads_for(rows.size)
     if rows.size:
-        kernels.normalize(rows, mean_, scale, shift, y, threads)
+        kernels.normalize(rows, mean_, scale, shift, added, *activation, y, threads)
+    result = y if residual is not None and activation != NONE else None  # all that backward needs
 
     @_quiet
     def backward(g):
-        dy = channels_last(g.reshape(x.shape)).reshape(rows.shape)
-        total, product = backward_sums(rows, dy, mean_)
+        dy, act = as_rows(g), activation
+        kept = None if result is None else empty(rows.shape, dtype)
+        total, product = backward_sums(rows, dy, mean_, scale, shift, result, act, kept)
+        if kept is not None:
+            dy, act = kept, NONE
         # sum dy (x - mean), from sums about the rounded mean
         product = product + (mean_ - mean) * total
         dx = None
@@ -154,18 +216,19 @@ def _batch_norm_rule(needs, x, w, b, *, running, training, momentum, eps):
             if training and count:
                 slope = -full * inverse**2 * product / count
                 offset = -full * total / count + slope * (mean_ - mean)
-            dx = np.empty_like(rows)
+            dx = empty(rows.shape, dtype)
             if rows.size:
-                coefficients = (np.asarray(c, dtype) for c in (full, slope, offset))
-                kernels.backward_input(rows, dy, mean_, *coefficients, dx, threads)
-            dx = channels_first(dx.reshape(image.shape), ndim).reshape(shape)
+                factors = (np.asarray(c, dtype) for c in (full, slope, offset))
+                kernels.backward_input(rows, dy, mean_, scale, shift, *act, *factors, dx, threads)
+            dx = as_image(dx)
         return (
             dx,
             (product * inverse).astype(dtype) if needs[1] else None,
             total.astype(dtype) if needs[2] else None,
+            (g if kept is None else as_image(kept)) if needs[3] else None,
         )
 
-    return channels_first(y.reshape(image.shape), ndim).reshape(shape), backward
+    return as_image(y), backward
 
 
 def _update(running, batch, momentum):
@@ -195,14 +258,16 @@ def moments(rows):
     return mean, (squares + weights * (means - mean) ** 2).sum(axis=0) / count
 
 
-def backward_sums(rows, dy, mean):
-    """(sum dy, sum dy (x - mean)) over the rows, in float64."""
+def backward_sums(rows, dy, mean, scale, shift, y, activation, kept):
+    """(sum g, sum g (x - mean)) over the rows, in float64, where g = dy act' is `kept` if asked."""
     count, channels = rows.shape
     if not rows.size:
         return np.zeros(channels), np.zeros(channels)
     block, blocks = block_rows(count, channels, rows.itemsize)
     sums, products = np.empty((2, blocks, channels))
     threads = threads_for(rows.size)
-    work = workspace(threads, 2 * channels, rows.dtype)
-    kernels.backward_sums(rows, dy, mean, sums, products, block, work, threads)
+    work = workspace(threads, 3 * channels, rows.dtype)
+    kernels.backward_sums(
+        rows, dy, mean, scale, shift, y, *activation, kept, sums, products, block, work, threads
+    )
     return sums.sum(axis=0), products.sum(axis=0)

@@ -1,39 +1,37 @@
-"""Rectifiers on flat arrays, forward and backward.
+"""Rectifiers on flat arrays, forward and backward, and the sum that often comes before one.
 
-The tests are written so that NaN passes through, as in PyTorch.
+The activation is that of ``activation.pxd``. Its tests are written so that NaN passes through, as
+in PyTorch.
 """
 
 from cython cimport floating
 from cython.parallel cimport prange
 
 
-def relu(const floating[::1] x, floating[::1] y, int n_threads):
-    """y := max(x, 0)."""
-    cdef Py_ssize_t i
-    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
-        y[i] = 0 if x[i] <= 0 else x[i]
-
-
-def relu_backward(const floating[::1] y, const floating[::1] dy, floating[::1] dx, int n_threads):
-    """dx := dy where y > 0."""
-    cdef Py_ssize_t i
-    cdef floating value
-    for i in prange(y.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
-        value = dy[i]  # read in any case: SSE2 has no masked loads
-        dx[i] = 0 if y[i] <= 0 else value
-
-
-def leaky_relu(const floating[::1] x, floating[::1] y, floating slope, int n_threads):
-    """y := x where x > 0, slope * x elsewhere."""
-    cdef Py_ssize_t i
-    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
-        y[i] = x[i] if x[i] > 0 else x[i] * slope
-
-
-def leaky_relu_backward(
-    const floating[::1] x, const floating[::1] dy, floating[::1] dx, floating slope, int n_threads,
+def rectify(
+    const floating[::1] x, floating slope, floating top, floating[::1] y, int n_threads,
 ):
-    """dx := dy where x > 0, slope * dy elsewhere."""
+    """y := act(x)."""
     cdef Py_ssize_t i
     for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
-        dx[i] = dy[i] if x[i] > 0 else dy[i] * slope
+        y[i] = act(x[i], slope, top)
+
+
+def rectify_backward(
+    const floating[::1] x,            # IN   the input or, for a slope of at least 0, the result
+    const floating[::1] dy, floating slope, floating top, floating[::1] dx, int n_threads,
+):
+    """dx := dy act'(x)."""
+    cdef Py_ssize_t i
+    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
+        dx[i] = act_gradient(dy[i], x[i], slope, top)
+
+
+def add(
+    const floating[::1] a, const floating[::1] b, floating slope, floating top, floating[::1] y,
+    int n_threads,
+):
+    """y := act(a + b)."""
+    cdef Py_ssize_t i
+    for i in prange(a.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
+        y[i] = act(a[i] + b[i], slope, top)

@@ -10,6 +10,8 @@ threads. A block is small enough to be read a second time from cache.
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 
+from fastconv.kernels.activation cimport act, act_gradient
+
 cdef enum:
     RUN = 64
 
@@ -95,61 +97,107 @@ def normalize(
     const floating[::1] mean,         # IN   (C)
     const floating[::1] scale,        # IN   (C)
     const floating[::1] shift,        # IN   (C)
+    residual,                         # IN   (P, C) of x's dtype, or None
+    floating slope, floating top,     # OPT  of the activation
     floating[:, ::1] y,               # OUT  (P, C)
     int n_threads,
 ):
-    """y := (x - mean) * scale + shift."""
-    cdef Py_ssize_t i
+    """y := act((x - mean) * scale + shift + residual)."""
+    cdef Py_ssize_t i, channels = x.shape[1]
+    cdef const floating[:, ::1] added = x if residual is None else residual
+    cdef bint adds = residual is not None
     for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):
-        _normalize_row(&x[i, 0], &mean[0], &scale[0], &shift[0], &y[i, 0], x.shape[1])
+        _normalize_row(&x[i, 0], &mean[0], &scale[0], &shift[0], &added[i, 0] if adds else NULL,
+                       slope, top, &y[i, 0], channels)
 
 
 cdef inline void _normalize_row(
     const floating* x, const floating* mean, const floating* scale, const floating* shift,
-    floating* y, Py_ssize_t channels,
+    const floating* residual, floating slope, floating top, floating* y, Py_ssize_t channels,
 ) noexcept nogil:
     cdef Py_ssize_t c
-    for c in range(channels):  # vectorised
-        y[c] = (x[c] - mean[c]) * scale[c] + shift[c]
+    if slope == 1:
+        if residual == NULL:
+            for c in range(channels):  # vectorised
+                y[c] = (x[c] - mean[c]) * scale[c] + shift[c]
+        else:
+            for c in range(channels):  # vectorised
+                y[c] = (x[c] - mean[c]) * scale[c] + shift[c] + residual[c]
+    elif residual == NULL:
+        for c in range(channels):  # vectorised
+            y[c] = act((x[c] - mean[c]) * scale[c] + shift[c], slope, top)
+    else:
+        for c in range(channels):  # vectorised
+            y[c] = act((x[c] - mean[c]) * scale[c] + shift[c] + residual[c], slope, top)
 
 
 def backward_sums(
     const floating[:, ::1] x,         # IN   (P, C)
     const floating[:, ::1] dy,        # IN   (P, C)
     const floating[::1] mean,         # IN   (C)
-    double[:, ::1] sums,              # OUT  (blocks, C): sums of dy
-    double[:, ::1] products,          # OUT  (blocks, C): sums of dy (x - mean)
+    const floating[::1] scale,        # IN   (C)
+    const floating[::1] shift,        # IN   (C)
+    y,                                # IN   (P, C) with a residual, else None
+    floating slope, floating top,     # OPT  of the activation
+    g,                                # OUT  (P, C) with a residual, else None
+    double[:, ::1] sums,              # OUT  (blocks, C): sums of g
+    double[:, ::1] products,          # OUT  (blocks, C): sums of g (x - mean)
     Py_ssize_t block,
-    floating[:, ::1] work,            # TEMP (n_threads, 2 C)
+    floating[:, ::1] work,            # TEMP (n_threads, 3 C)
     int n_threads,
 ):
-    """The two sums over rows that the gradients of a normalisation need."""
+    """g := dy act', and the two sums over rows that the gradients of a normalisation need.
+
+    Where there is a residual, its gradient is g, and the activation is known from y; otherwise x
+    tells it, and g is not kept.
+    """
     cdef Py_ssize_t b
+    cdef const floating[:, ::1] results = x if y is None else y
+    cdef floating[:, ::1] kept
+    cdef bint keeps = g is not None
+    if keeps:
+        kept = g
     with nogil, parallel(num_threads=n_threads):
         for b in prange(sums.shape[0], schedule="static"):
             _block_backward_sums(
-                &x[b * block, 0], &dy[b * block, 0], &mean[0],
+                &x[b * block, 0], &dy[b * block, 0], &mean[0], &scale[0], &shift[0],
+                &results[b * block, 0] if keeps else NULL, slope, top,
+                &kept[b * block, 0] if keeps else NULL,
                 min(block, x.shape[0] - b * block), x.shape[1], &work[threadid(), 0],
                 &sums[b, 0], &products[b, 0])
 
 
 cdef void _block_backward_sums(
-    const floating* x, const floating* dy, const floating* mean, Py_ssize_t rows,
-    Py_ssize_t channels, floating* work, double* sums, double* products,
+    const floating* x, const floating* dy, const floating* mean, const floating* scale,
+    const floating* shift, const floating* y, floating slope, floating top, floating* g,
+    Py_ssize_t rows, Py_ssize_t channels, floating* work, double* sums, double* products,
 ) noexcept nogil:
-    cdef Py_ssize_t part, top, _i, c
+    cdef Py_ssize_t part, _i, c
     cdef floating* run = work
     cdef floating* run_product = work + channels
+    cdef floating* row = work + 2 * channels
+    cdef const floating* flow
     for c in range(channels):
         sums[c] = products[c] = 0
     for part in range((rows + RUN - 1) // RUN):
-        top = part * RUN
         for c in range(channels):
             run[c] = run_product[c] = 0
-        for _i in range(min(RUN, rows - top)):
+        for _i in range(min(RUN, rows - part * RUN)):
+            flow = dy
+            if g != NULL:
+                for c in range(channels):  # vectorised
+                    g[c] = act_gradient(dy[c], y[c], slope, top)
+                flow = g
+                y += channels
+                g += channels
+            elif slope != 1:
+                for c in range(channels):  # vectorised
+                    row[c] = act_gradient(
+                        dy[c], (x[c] - mean[c]) * scale[c] + shift[c], slope, top)
+                flow = row
             for c in range(channels):  # vectorised
-                run[c] += dy[c]
-                run_product[c] += dy[c] * (x[c] - mean[c])
+                run[c] += flow[c]
+                run_product[c] += flow[c] * (x[c] - mean[c])
             x += channels
             dy += channels
         for c in range(channels):  # vectorised
@@ -159,25 +207,35 @@ cdef void _block_backward_sums(
 
 def backward_input(
     const floating[:, ::1] x,         # IN   (P, C)
-    const floating[:, ::1] dy,        # IN   (P, C)
+    const floating[:, ::1] dy,        # IN   (P, C): g with a residual
     const floating[::1] mean,         # IN   (C)
     const floating[::1] scale,        # IN   (C)
-    const floating[::1] slope,        # IN   (C)
     const floating[::1] shift,        # IN   (C)
+    floating slope, floating top,     # OPT  of the activation; none with a residual
+    const floating[::1] factor,       # IN   (C)
+    const floating[::1] tilt,         # IN   (C)
+    const floating[::1] offset,       # IN   (C)
     floating[:, ::1] dx,              # OUT  (P, C)
     int n_threads,
 ):
-    """dx := scale * dy + slope * (x - mean) + shift."""
+    """dx := factor * g + tilt * (x - mean) + offset."""
     cdef Py_ssize_t i
     for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):
-        _backward_row(&x[i, 0], &dy[i, 0], &mean[0], &scale[0], &slope[0], &shift[0], &dx[i, 0],
-                      x.shape[1])
+        _backward_row(&x[i, 0], &dy[i, 0], &mean[0], &scale[0], &shift[0], slope, top,
+                      &factor[0], &tilt[0], &offset[0], &dx[i, 0], x.shape[1])
 
 
 cdef inline void _backward_row(
     const floating* x, const floating* dy, const floating* mean, const floating* scale,
-    const floating* slope, const floating* shift, floating* dx, Py_ssize_t channels,
+    const floating* shift, floating slope, floating top, const floating* factor,
+    const floating* tilt, const floating* offset, floating* dx, Py_ssize_t channels,
 ) noexcept nogil:
     cdef Py_ssize_t c
-    for c in range(channels):  # vectorised
-        dx[c] = scale[c] * dy[c] + slope[c] * (x[c] - mean[c]) + shift[c]
+    if slope == 1:
+        for c in range(channels):  # vectorised
+            dx[c] = factor[c] * dy[c] + tilt[c] * (x[c] - mean[c]) + offset[c]
+    else:
+        for c in range(channels):  # vectorised
+            dx[c] = (factor[c] * act_gradient(dy[c], (x[c] - mean[c]) * scale[c] + shift[c],
+                                              slope, top)
+                     + tilt[c] * (x[c] - mean[c]) + offset[c])

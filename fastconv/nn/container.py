@@ -1,8 +1,13 @@
 """Modules made of modules."""
 
+from collections import deque
 from collections.abc import Mapping
 
+from fastconv._activation import NONE, RELU, RELU6, Activation
+from fastconv.functional.activation import rectify
 from fastconv.nn.module import Module
+from fastconv.nn.norm import BatchNorm2d
+from fastconv.nn.simple import LeakyReLU, ReLU, ReLU6
 
 __all__ = ["Identity", "ModuleList", "Residual", "Sequential"]
 
@@ -69,9 +74,22 @@ class Sequential(_Numbered):
         return cls(dict(named))
 
     def forward(self, input):
-        for module in self:
-            input = module(input)
-        return input
+        return self.fused(input)
+
+    def fused(self, input, residual=None, activation=NONE):
+        """activation(forward(input) + residual), in as few passes as the modules allow."""
+        modules = deque(self)
+        while modules:
+            module = modules.popleft()
+            if not modules:
+                return fused(module, input, residual, activation)
+            following = activation_of(modules[0])
+            if following is not None and _fuses(module):
+                modules.popleft()
+                input = fused(module, input, None, following)
+            else:
+                input = module(input)
+        return _finish(input, residual, activation)
 
 
 class ModuleList(_Numbered):
@@ -127,11 +145,50 @@ class Residual(Module):
             self.add_module("shortcut", shortcut)
 
     def forward(self, input):
-        main = self.main(input)
+        return self.fused(input)
+
+    def fused(self, input, residual=None, activation=NONE):
+        """activation(forward(input) + residual), in as few passes as `main` allows."""
         bypass = self.shortcut(input) if "shortcut" in self._modules else input
-        if main.shape != bypass.shape:
+        if residual is None:
+            return fused(self.main, input, bypass, activation)
+        return _finish(fused(self.main, input, bypass), residual, activation)
+
+
+# What a class of modules does in the same pass, by its forward: one that a user overrides in a
+# subclass is called as it is.
+_FUSED = {kind.forward: kind.fused for kind in (BatchNorm2d, Sequential, Residual)}
+_ACTIVATIONS = {
+    ReLU.forward: lambda module: RELU,
+    ReLU6.forward: lambda module: RELU6,
+    LeakyReLU.forward: lambda module: Activation(module.negative_slope),
+}
+
+
+def _fuses(module):
+    return type(module).forward in _FUSED
+
+
+def activation_of(module):
+    """The :class:`Activation` that a module is, or None."""
+    known = _ACTIVATIONS.get(type(module).forward)
+    found = None if known is None else known(module)
+    return found if found is None or found.slope >= 0 else None
+
+
+def fused(module, input, residual=None, activation=NONE):
+    """activation(module(input) + residual), in one pass where the module can."""
+    if _fuses(module):
+        return _FUSED[type(module).forward](module, input, residual, activation)
+    return _finish(module(input), residual, activation)
+
+
+def _finish(output, residual, activation):
+    if residual is not None:
+        if output.shape != residual.shape:
             raise ValueError(
-                f"main gives shape {main.shape}, the shortcut {bypass.shape}; they must be equal "
-                "to be added"
+                f"main gives shape {output.shape}, the shortcut {residual.shape}; they must be "
+                "equal to be added"
             )
-        return main + bypass
+        output = output + residual
+    return output if activation == NONE else rectify(output, activation)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-import fastconv.functional as F
 from fastconv import _checks
+from fastconv._activation import NONE
+from fastconv.functional.norm import normalize
 from fastconv.nn.module import Module, Parameter
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
@@ -36,6 +37,10 @@ class _BatchNorm(Module):
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
 
     def forward(self, input):
+        return self.fused(input)
+
+    def fused(self, input, residual=None, activation=NONE):
+        """activation(forward(input) + residual), in the same pass."""
         if input.ndim not in self.axes:
             wanted = " or ".join(map(str, self.axes))
             raise ValueError(f"input must have {wanted} axes, got shape {input.shape}")
@@ -49,7 +54,7 @@ class _BatchNorm(Module):
             # without a momentum, the plain average of all batches so far
             count = int(self.num_batches_tracked) + 1
             momentum = 1 / count if self.momentum is None else self.momentum
-        output = F.batch_norm(
+        output = normalize(
             input,
             self.running_mean,
             self.running_var,
@@ -58,6 +63,8 @@ class _BatchNorm(Module):
             use_batch,
             momentum,
             self.eps,
+            residual,
+            activation,
         )
         if self.training and self.track_running_stats:
             self.num_batches_tracked += 1

@@ -20,6 +20,7 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "ReLU",
+    "ReLU6",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
@@ -84,6 +85,13 @@ class ReLU(Module):
 
     def extra_repr(self):
         return "inplace=True" if self.inplace else ""
+
+
+class ReLU6(ReLU):
+    """:func:`fastconv.functional.relu6` as a layer."""
+
+    def forward(self, input):
+        return F.relu6(input, self.inplace)
 
 
 class LeakyReLU(Module):
