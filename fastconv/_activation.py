@@ -1,4 +1,4 @@
-"""The activations that other loops apply while they write."""
+"""The activations that loops apply to their results while they write them."""
 
 import math
 from typing import NamedTuple

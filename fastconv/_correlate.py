@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from fastconv._activation import NONE
 from fastconv._matmul import check_blas
 from fastconv._plan import (
     Shape,
@@ -19,8 +20,8 @@ from fastconv.kernels import direct, grouped, layout, winograd
 __all__ = ["Prepared", "correlate", "correlate_weight"]
 
 
-def correlate(x, w, bias, y, frame, algorithm, prepared=None):
-    """Set y, at the frame's places, to x correlated with w, plus bias.
+def correlate(x, w, bias, y, frame, algorithm, prepared=None, residual=None, activation=None):
+    """Set y, at the frame's places, to act(x correlated with w + bias + residual).
 
     Parameters
     ----------
@@ -33,16 +34,20 @@ def correlate(x, w, bias, y, frame, algorithm, prepared=None):
         One of :data:`fastconv._algorithm.ALGORITHMS`.
     prepared : Prepared, optional
         Keeps the form of the weights that kernels read.
+    residual : ndarray of y's shape and dtype, optional
+        Apart from y in memory.
+    activation : fastconv._activation.Activation, optional
     """
     if not x.shape[0]:
         return
+    epilogue = residual, *(NONE if activation is None else activation)
     shape = Shape(x.shape[0], *w.shape[:2], w.shape[5], x.itemsize)
     plan = plan_correlation(shape, frame, algorithm)
     prepared = _NOT_KEPT if prepared is None else prepared
-    if WAYS[plan.way](plan, x, w, bias, y, frame, prepared):
+    if WAYS[plan.way](plan, x, w, bias, y, epilogue, frame, prepared):
         # An infinity or NaN has spread over its tile: let it reach only who reads it.
         plan = plan_direct(shape, frame)
-        WAYS[plan.way](plan, x, w, bias, y, frame, prepared)
+        WAYS[plan.way](plan, x, w, bias, y, epilogue, frame, prepared)
 
 
 class Prepared:
@@ -93,7 +98,7 @@ def _scratch(plan, dtype, threads_for=threads_for):
     return *(workspace(threads, size, kind) for size, kind in needed if size), threads
 
 
-def _gemm(plan, x, w, bias, y, frame, prepared):
+def _gemm(plan, x, w, bias, y, epilogue, frame, prepared):
     # BLAS reads (K, taps * C) and its transpose alike: take the one that is nearer
     by_output = w.strides[5] == w.itemsize
     rows = w if by_output else w.transpose(0, 2, 3, 4, 5, 1)
@@ -104,7 +109,9 @@ def _gemm(plan, x, w, bias, y, frame, prepared):
     scratch = _scratch(plan, x.dtype, blas_threads_for)
     bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
     with single_threaded_blas:
-        failed = gemm.correlate(x, rows, by_output, bias, y, frame.packed, *plan.cut, *scratch)
+        failed = gemm.correlate(
+            x, rows, by_output, bias, y, *epilogue, frame.packed, *plan.cut, *scratch
+        )
     check_blas(failed)
 
 
@@ -119,28 +126,29 @@ def _packed(plan, w, prepared):
     return prepared.get(plan.prepared, w, pack)
 
 
-def _tiles(plan, x, w, bias, y, frame, prepared):
+def _tiles(plan, x, w, bias, y, epilogue, frame, prepared):
     packed = _packed(plan, w, prepared)
     groups, panels, _, width = plan.prepared
     bias = _padded_bias(bias, groups, w.shape[1], panels * width, x.dtype)
-    direct.correlate(
-        x, packed, bias, w.shape[1], y, frame.packed, *plan.cut, *_scratch(plan, x.dtype)
-    )
+    scratch = _scratch(plan, x.dtype)
+    direct.correlate(x, packed, bias, w.shape[1], y, *epilogue, frame.packed, *plan.cut, *scratch)
 
 
-def _lines(plan, x, w, bias, y, frame, prepared):
+def _lines(plan, x, w, bias, y, epilogue, frame, prepared):
     packed = _packed(plan, w, prepared)
     _, panels, _, width = plan.prepared
     bias = _padded_bias(bias, 1, w.shape[1], panels * width, x.dtype)
+    scratch = _scratch(plan, x.dtype)
     direct.correlate_lines(
-        x, packed[0], bias[0], w.shape[1], y, frame.packed, *plan.cut, *_scratch(plan, x.dtype)
+        x, packed[0], bias[0], w.shape[1], y, *epilogue, frame.packed, *plan.cut, *scratch
     )
 
 
-def _dots(plan, x, w, bias, y, frame, prepared):
+def _dots(plan, x, w, bias, y, epilogue, frame, prepared):
     rows = np.ascontiguousarray(w).reshape(plan.prepared)
     bias = _padded_bias(bias, *w.shape[:2], w.shape[1], x.dtype)
-    direct.correlate_dots(x, rows, bias, y, frame.packed, *plan.cut, *_scratch(plan, x.dtype))
+    scratch = _scratch(plan, x.dtype)
+    direct.correlate_dots(x, rows, bias, y, *epilogue, frame.packed, *plan.cut, *scratch)
 
 
 def _by_tap(plan, w, bias):
@@ -150,14 +158,15 @@ def _by_tap(plan, w, bias):
     return weights, _padded_bias(bias, 1, channels, channels, w.dtype)[0]
 
 
-def _grouped(plan, x, w, bias, y, frame, prepared):
+def _grouped(plan, x, w, bias, y, epilogue, frame, prepared):
     weights, bias = _by_tap(plan, w, bias)
-    grouped.correlate(x, weights, bias, y, frame.packed, *plan.cut, *_scratch(plan, x.dtype))
+    scratch = _scratch(plan, x.dtype)
+    grouped.correlate(x, weights, bias, y, *epilogue, frame.packed, *plan.cut, *scratch)
 
 
-def _depthwise(plan, x, w, bias, y, frame, prepared):
+def _depthwise(plan, x, w, bias, y, epilogue, frame, prepared):
     weights, bias = _by_tap(plan, w, bias)
-    grouped.correlate_lines(x, weights, bias, y, frame.packed, *_scratch(plan, x.dtype))
+    grouped.correlate_lines(x, weights, bias, y, *epilogue, frame.packed, *_scratch(plan, x.dtype))
 
 
 def _transformed(plan, w, frame, prepared):
@@ -174,16 +183,18 @@ def _transformed(plan, w, frame, prepared):
     return prepared.get((plan.prepared, *tile, *frame.step), w, transform)
 
 
-def _blocks(plan, x, w, bias, y, frame, prepared):
+def _blocks(plan, x, w, bias, y, epilogue, frame, prepared):
     """Whether an output is infinite or NaN, and others of its tile with it."""
     weights = _transformed(plan, w, frame, prepared)
     bias = _padded_bias(bias, 1, w.shape[1], len(weights) * plan.cut[-1], x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
     scratch = _scratch(plan, x.dtype)
-    return winograd.correlate_blocks(x, weights, bias, y, frame.packed, *plan.cut, zeros, *scratch)
+    return winograd.correlate_blocks(
+        x, weights, bias, y, *epilogue, frame.packed, *plan.cut, zeros, *scratch
+    )
 
 
-def _shared(plan, x, w, bias, y, frame, prepared):
+def _shared(plan, x, w, bias, y, epilogue, frame, prepared):
     """Whether an output is infinite or NaN, and others of its tile with it."""
     panels, size = plan.prepared
     if plan.whole or prepared is not _NOT_KEPT:
@@ -195,7 +206,7 @@ def _shared(plan, x, w, bias, y, frame, prepared):
     (v,) = (np.empty(size, x.dtype) for size in plan.common)
     scratch = _scratch(plan, x.dtype)
     return winograd.correlate_shared(
-        x, w[0], weights, bias, y, frame.packed, *plan.cut, zeros, v, *scratch
+        x, w[0], weights, bias, y, *epilogue, frame.packed, *plan.cut, zeros, v, *scratch
     )
 
 

@@ -101,7 +101,12 @@ def test_stats():
     size = 4 << 20
     a = empty((size,), np.uint8)
     stats = fastconv.memory_stats()
-    assert (stats["in_use"], stats["cached"], stats["allocated"], stats["reused"]) == (size, 0, 1, 0)
+    assert (stats["in_use"], stats["cached"], stats["allocated"], stats["reused"]) == (
+        size,
+        0,
+        1,
+        0,
+    )
     b = empty((size,), np.uint8)
     del a
     stats = fastconv.memory_stats()

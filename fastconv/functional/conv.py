@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv import _algorithm, _checks, _geometry
+from fastconv._activation import NONE
 from fastconv._correlate import correlate, correlate_weight
 from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty, zeros
@@ -232,18 +233,26 @@ def _checked(x, w, b, n, stride, padding, dilation, groups):
     return (x, w, b), call
 
 
-def _forward(call, x, w, b, algorithm, prepared):
-    """The result, and the input and kernels as kernels read them, if that was needed."""
+def _forward(call, x, w, b, algorithm, prepared, residual=None, activation=NONE):
+    """The result, and the input and kernels as kernels read them, if that was needed.
+
+    `residual`, of the result's shape and dtype, is added before the activation.
+    """
     x = x[None] if call.unbatched else x
     y = empty(call.view, x.dtype)
     result = y.transpose(call.axes)
     image = kernels = None
+    if residual is not None:
+        residual = residual[None] if call.unbatched else residual
+        _checks.shape_is("residual", residual, result.shape, "the result's")
+    frame = call.geometry.frame
     if call.small and algorithm == "auto":
-        small.correlate(x, w, b, result, call.geometry.frame.packed, call.groups)
+        small.correlate(x, w, b, result, residual, *activation, frame.packed, call.groups)
     else:
         image, kernels = channels_last(x), by_group(w, call.groups)
-        frame = call.geometry.frame
-        correlate(image, kernels, b, y.reshape(call.memory), frame, algorithm, prepared)
+        residual = None if residual is None else channels_last(residual)
+        y = y.reshape(call.memory)
+        correlate(image, kernels, b, y, frame, algorithm, prepared, residual, activation)
     return (result[0] if call.unbatched else result), image, kernels
 
 

@@ -9,14 +9,14 @@ from libc.math cimport INFINITY
 
 cdef inline floating act(floating v, floating slope, floating top) noexcept nogil:
     cdef floating low = <floating> 0 if slope == 0 else v * slope
-    cdef floating high = top if v > top else v
-    return low if v <= 0 else high
+    cdef floating value = low if v <= 0 else v
+    return top if value > top else value
 
 
 cdef inline floating act_gradient(
     floating dy, floating v, floating slope, floating top,
 ) noexcept nogil:
-    """dy act'(v), told from v or from act(v)."""
+    """dy act'(v), told from v or, for a slope of at least 0, from act(v)."""
     cdef floating low = <floating> 0 if slope == 0 else dy * slope
     cdef floating high = <floating> 0 if v >= top and top < INFINITY else dy
     return low if v <= 0 else high

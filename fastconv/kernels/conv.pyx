@@ -18,6 +18,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy
 
 from fastconv.kernels._blas cimport gemm
+from fastconv.kernels.activation cimport act
+from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 
 
@@ -27,13 +29,19 @@ def correlate(
     bint w_by_output,                    # OPT  the first of the two
     const floating[::1] bias,            # IN   (G * K) or empty
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', G * K), at the frame's places
+    const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
+    double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
     Py_ssize_t strip, Py_ssize_t block,  # OPT  pixels and output channels of a task
     floating[:, ::1] work,               # TEMP (n_threads, strip * (taps * C + block))
     int n_threads,
 ):
-    """y[p, k] := bias[k] + sum over t, c of x[p, t, c] w[k, t, c]. Returns 0 or -1."""
+    """y[p, k] := bias[k] + sum over t, c of x[p, t, c] w[k, t, c], and the epilogue.
+
+    Returns 0 or -1.
+    """
     cdef Frame f = read_frame(frame)
+    cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t outputs = w.shape[1] if w_by_output else w.shape[2]
     cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
     cdef Py_ssize_t blocks = (outputs + block - 1) // block
@@ -46,15 +54,15 @@ def correlate(
             p0 = task // blocks * strip
             k0 = task % blocks * block
             failed |= _correlate_strip(
-                &x[0, 0, 0, 0, 0], w, w_by_output, bias_at, &y[0, 0, 0, 0, 0], &f, outputs,
-                p0, min(p0 + strip, pixels), k0, min(k0 + block, outputs),
+                &x[0, 0, 0, 0, 0], w, w_by_output, bias_at, &y[0, 0, 0, 0, 0], &epilogue, &f,
+                outputs, p0, min(p0 + strip, pixels), k0, min(k0 + block, outputs),
                 &work[threadid(), 0])
     return -failed
 
 
 cdef int _correlate_strip(
     const floating* x, const floating[:, :, ::1] w, bint w_by_output, const floating* bias,
-    floating* y, const Frame* f, Py_ssize_t outputs,
+    floating* y, const Epilogue* epilogue, const Frame* f, Py_ssize_t outputs,
     Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t k0, Py_ssize_t k1, floating* work,
 ) noexcept nogil:
     """Pixels [p0, p1) and, in every group, output channels [k0, k1)."""
@@ -62,9 +70,11 @@ cdef int _correlate_strip(
     cdef Py_ssize_t width = depth // (f.taps[0] * f.taps[1] * f.taps[2])
     cdef Py_ssize_t channels = groups * width, across = groups * outputs
     cdef Py_ssize_t rows = p1 - p0, cols = k1 - k0
-    cdef Py_ssize_t g, lda = depth, ldc = cols
+    cdef Py_ssize_t g, p, lda = depth, ldc = cols
     cdef const floating* a = work
     cdef floating* c = work + rows * depth
+    cdef floating* out
+    cdef const floating* row_bias = NULL
     for g in range(groups):
         if f.pointwise:
             a = x + p0 * channels + g * width
@@ -79,32 +89,31 @@ cdef int _correlate_strip(
                 <floating> 0, c, ldc):
             return 1
         if bias != NULL:
-            _add_to_rows(c, ldc, rows, bias + g * outputs + k0, cols)
-        if not f.dense:
-            _place_rows(c, f, p0, p1, cols, y + g * outputs + k0, across)
+            row_bias = bias + g * outputs + k0
+        for p in range(p0, p1):  # while the strip is still in cache
+            out = y + (p if f.dense else output_place(f, p)) * across + g * outputs + k0
+            if not f.dense:
+                memcpy(out, c + (p - p0) * ldc, cols * sizeof(floating))
+            _finish_row(out, cols, row_bias, epilogue)
     return 0
 
 
-cdef void _add_to_rows(
-    floating* c, Py_ssize_t ldc, Py_ssize_t rows, const floating* bias, Py_ssize_t cols,
+cdef inline void _finish_row(
+    floating* y, Py_ssize_t cols, const floating* bias, const Epilogue* epilogue,
 ) noexcept nogil:
-    """Every row of c += bias, while the strip is still in cache."""
-    cdef Py_ssize_t _i, j
-    for _i in range(rows):
-        for j in range(cols):
-            c[j] += bias[j]
-        c += ldc
-
-
-cdef void _place_rows(
-    const floating* c, const Frame* f, Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t cols,
-    floating* y, Py_ssize_t across,
-) noexcept nogil:
-    """y[place of pixel p] := c[p - p0]."""
-    cdef Py_ssize_t p
-    for p in range(p0, p1):
-        memcpy(y + output_place(f, p) * across, c, cols * sizeof(floating))
-        c += cols
+    """A pixel's outputs y += bias, and the epilogue."""
+    cdef const floating* residual = <const floating*> (<const char*> y + epilogue.residual)
+    cdef floating slope = epilogue.slope, top = epilogue.top
+    cdef Py_ssize_t j
+    if bias != NULL:
+        for j in range(cols):  # vectorised
+            y[j] += bias[j]
+    if epilogue.add:
+        for j in range(cols):  # vectorised
+            y[j] += residual[j]
+    if epilogue.act:
+        for j in range(cols):  # vectorised
+            y[j] = act(y[j], slope, top)
 
 
 def correlate_weight(

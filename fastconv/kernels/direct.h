@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "epilogue.h"
+
 /* A tile is TILE_PIXELS pixels by two vectors of output channels, or WIDE_PIXELS by three. */
 #define TILE_PIXELS 6
 #define WIDE_PIXELS 4
@@ -25,13 +27,13 @@
 typedef struct {
     void (*tile[2])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
                     const void *w, const void *bias, void *const *out, int pixels,
-                    ptrdiff_t cols);
+                    ptrdiff_t cols, const Epilogue *epilogue);
     void (*even_tile[2])(const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
                          ptrdiff_t run, const void *w, const void *bias, void *out,
-                         ptrdiff_t out_step, int pixels, ptrdiff_t cols);
+                         ptrdiff_t out_step, int pixels, ptrdiff_t cols, const Epilogue *epilogue);
     void (*dots[MOST_DOTS + 1])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
                                 ptrdiff_t run, const void *w, const void *bias, void *const *out,
-                                int pixels);
+                                int pixels, const Epilogue *epilogue);
     void (*product)(const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
                     const void *w, void *out, ptrdiff_t tiles);
     void (*outer)(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
@@ -50,9 +52,14 @@ typedef struct {
 
 #define DIRECT_SUPPORTED 1
 
+#define EPILOGUE_NAME(x, T) epilogue_##x##_##T
+#define EPILOGUE_OF(x, T) EPILOGUE_NAME(x, T)
+#define EPILOGUE(x) EPILOGUE_OF(x, T)
+
 #define T float
 #define INDEX int
 #define NAME(x) direct_##x##_float
+#include "epilogue_template.h"
 #include "direct_template.h"
 #undef T
 #undef INDEX
@@ -61,6 +68,7 @@ typedef struct {
 #define T double
 #define INDEX long long
 #define NAME(x) direct_##x##_double
+#include "epilogue_template.h"
 #include "direct_template.h"
 #undef T
 #undef INDEX

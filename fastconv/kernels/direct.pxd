@@ -1,5 +1,6 @@
 from cython cimport floating
 
+from fastconv.kernels.epilogue cimport Epilogue
 from fastconv.kernels.im2col cimport Frame
 
 cdef extern from "direct.h" nogil:
@@ -14,14 +15,15 @@ cdef extern from "direct.h" nogil:
     ctypedef struct direct_kernels:
         void (*tile[2])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
-            const void* bias, void** out, int pixels, Py_ssize_t cols) nogil
+            const void* bias, void** out, int pixels, Py_ssize_t cols,
+            const Epilogue* epilogue) nogil
         void (*even_tile[2])(
             const void* a, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
             Py_ssize_t run, const void* w, const void* bias, void* out, Py_ssize_t out_step,
-            int pixels, Py_ssize_t cols) nogil
+            int pixels, Py_ssize_t cols, const Epilogue* epilogue) nogil
         void (*dots[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
-            const void* bias, void** out, int pixels) nogil
+            const void* bias, void** out, int pixels, const Epilogue* epilogue) nogil
         void (*product)(
             const void** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const void* w,
             void* out, Py_ssize_t tiles) nogil

@@ -20,6 +20,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
+from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 
 cdef enum:
@@ -103,6 +104,8 @@ def correlate(
     const floating[:, ::1] bias,         # IN   (G, panels * width)
     Py_ssize_t outputs,                  # OPT  K
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', G * K), at the frame's places
+    const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
+    double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
     Py_ssize_t strip, Py_ssize_t block,  # OPT  pixels and panels of a task
     bint panels_inside,                  # OPT  loop over panels inside that over pixels
@@ -110,8 +113,9 @@ def correlate(
     Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, (strip + PIXELS) * (taps + 1))
     int n_threads,
 ):
-    """y[p, k] := bias[k] + sum over t, c of x[p, t, c] w[k, t, c]."""
+    """y[p, k] := bias[k] + sum over t, c of x[p, t, c] w[k, t, c], and the epilogue."""
     cdef Frame f = read_frame(frame)
+    cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
     cdef Py_ssize_t blocks = (w.shape[1] + block - 1) // block
     cdef Py_ssize_t tasks = (pixels + strip - 1) // strip * blocks * w.shape[0]
@@ -122,16 +126,16 @@ def correlate(
             group = task // blocks % w.shape[0]
             p0 = task // blocks // w.shape[0] * strip
             _correlate_strip(
-                &x[0, 0, 0, 0, 0], w, bias, outputs, &y[0, 0, 0, 0, 0], &f, group,
+                &x[0, 0, 0, 0, 0], w, bias, outputs, &y[0, 0, 0, 0, 0], &epilogue, &f, group,
                 p0, min(p0 + strip, pixels), panel, min(panel + block, w.shape[1]),
                 panels_inside, &work[threadid(), 0], <void**> &pointers[threadid(), 0])
 
 
 cdef void _correlate_strip(
     const floating* x, const floating[:, :, :, ::1] w, const floating[:, ::1] bias,
-    Py_ssize_t outputs, floating* y, const Frame* f, Py_ssize_t group, Py_ssize_t p0,
-    Py_ssize_t p1, Py_ssize_t panel0, Py_ssize_t panel1, bint panels_inside, floating* work,
-    void** pointers,
+    Py_ssize_t outputs, floating* y, const Epilogue* epilogue, const Frame* f, Py_ssize_t group,
+    Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t panel0, Py_ssize_t panel1, bint panels_inside,
+    floating* work, void** pointers,
 ) noexcept nogil:
     """Pixels [p0, p1) and panels [panel0, panel1) of one group."""
     cdef Py_ssize_t depth = w.shape[2], groups = w.shape[0]
@@ -147,7 +151,7 @@ cdef void _correlate_strip(
         for tile in range(tiles):
             p = _tile_start(tile, size, p1 - p0)
             _tile(rows + p, depth // run, stride, run, w, bias, outputs, places + p, group,
-                  panel, panel1 if panels_inside else panel + 1, min(size, p1 - p0))
+                  panel, panel1 if panels_inside else panel + 1, min(size, p1 - p0), epilogue)
 
 
 cdef Py_ssize_t _point_tiles(
@@ -174,6 +178,7 @@ cdef inline void _tile(
     const floating** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run,
     const floating[:, :, :, ::1] w, const floating[:, ::1] bias, Py_ssize_t outputs,
     floating** places, Py_ssize_t group, Py_ssize_t panel0, Py_ssize_t panel1, Py_ssize_t pixels,
+    const Epilogue* epilogue,
 ) noexcept nogil:
     """One register tile after the other: its pixels, panels [panel0, panel1) of outputs."""
     cdef Py_ssize_t width = w.shape[3], p
@@ -184,7 +189,7 @@ cdef inline void _tile(
     direct_find(sizeof(floating)).tile[size == WIDE_PIXELS](
         <const void**> rows, runs, stride, run, &w[group, panel0, 0, 0],
         &bias[group, panel0 * width], out, <int> pixels,
-        min(panel1 * width, outputs) - panel0 * width)
+        min(panel1 * width, outputs) - panel0 * width, epilogue)
 
 
 def correlate_dots(
@@ -192,6 +197,8 @@ def correlate_dots(
     const floating[:, :, ::1] w,         # IN   (G, K, taps * C)
     const floating[:, ::1] bias,         # IN   (G, K)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', G * K), at the frame's places
+    const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
+    double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
     Py_ssize_t strip,                    # OPT  pixels of a task, whole tiles
     floating[:, ::1] work,               # TEMP (n_threads, (strip + 1) * taps * C)
@@ -200,6 +207,7 @@ def correlate_dots(
 ):
     """The same for K <= DOTS outputs of a group."""
     cdef Frame f = read_frame(frame)
+    cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
     cdef Py_ssize_t tasks = (pixels + strip - 1) // strip * w.shape[0]
     cdef Py_ssize_t task, p0
@@ -207,15 +215,15 @@ def correlate_dots(
         for task in prange(tasks, schedule="dynamic"):
             p0 = task // w.shape[0] * strip
             _dots_strip(
-                &x[0, 0, 0, 0, 0], w, bias, &y[0, 0, 0, 0, 0], &f, task % w.shape[0], p0,
-                min(p0 + strip, pixels), &work[threadid(), 0],
+                &x[0, 0, 0, 0, 0], w, bias, &y[0, 0, 0, 0, 0], &epilogue, &f,
+                task % w.shape[0], p0, min(p0 + strip, pixels), &work[threadid(), 0],
                 <void**> &pointers[threadid(), 0])
 
 
 cdef void _dots_strip(
     const floating* x, const floating[:, :, ::1] w, const floating[:, ::1] bias, floating* y,
-    const Frame* f, Py_ssize_t group, Py_ssize_t p0, Py_ssize_t p1, floating* work,
-    void** pointers,
+    const Epilogue* epilogue, const Frame* f, Py_ssize_t group, Py_ssize_t p0, Py_ssize_t p1,
+    floating* work, void** pointers,
 ) noexcept nogil:
     cdef Py_ssize_t outputs = w.shape[1], depth = w.shape[2], size = DOTS_PIXELS(outputs)
     cdef Py_ssize_t tiles = (p1 - p0 + size - 1) // size
@@ -228,7 +236,7 @@ cdef void _dots_strip(
         direct_find(sizeof(floating)).dots[outputs](
             <const void**> (rows + tile * size), depth // run, stride, run, &w[group, 0, 0],
             &bias[group, 0], <void**> (places + tile * size),
-            <int> min(size, p1 - p0 - tile * size))
+            <int> min(size, p1 - p0 - tile * size), epilogue)
 
 
 def correlate_lines(
@@ -237,6 +245,8 @@ def correlate_lines(
     const floating[::1] bias,            # IN   (panels * width)
     Py_ssize_t outputs,                  # OPT  K
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K), at the frame's places
+    const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
+    double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
     Py_ssize_t lines, Py_ssize_t some,   # OPT  output lines of a task, and pixels of each
     floating[:, ::1] work,               # TEMP (n_threads, line_sizes(...))
@@ -245,15 +255,16 @@ def correlate_lines(
 ):
     """The same, on copies of the input's lines."""
     cdef Frame f = read_frame(frame)
+    cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t bands = (f.count[1] + lines - 1) // lines
     cdef Py_ssize_t parts = (f.count[2] + some - 1) // some
     cdef Py_ssize_t task
     with nogil, parallel(num_threads=n_threads):
         for task in prange(x.shape[0] * f.count[0] * bands * parts, schedule="dynamic"):
             _correlate_band(
-                &x[0, 0, 0, 0, 0], w, &bias[0], outputs, &y[0, 0, 0, 0, 0], &f, x.shape[4],
-                task // parts // bands, task // parts % bands * lines, task % parts * some,
-                lines, some, &work[threadid(), 0], &offsets[threadid(), 0])
+                &x[0, 0, 0, 0, 0], w, &bias[0], outputs, &y[0, 0, 0, 0, 0], &epilogue, &f,
+                x.shape[4], task // parts // bands, task // parts % bands * lines,
+                task % parts * some, lines, some, &work[threadid(), 0], &offsets[threadid(), 0])
 
 
 def line_sizes(
@@ -276,8 +287,9 @@ cdef inline Py_ssize_t _places_read(const Frame* f, Py_ssize_t some) noexcept no
 
 cdef void _correlate_band(
     const floating* x, const floating[:, :, ::1] w, const floating* bias, Py_ssize_t outputs,
-    floating* y, const Frame* f, Py_ssize_t channels, Py_ssize_t slice_, Py_ssize_t j0,
-    Py_ssize_t k0, Py_ssize_t lines, Py_ssize_t some, floating* work, Py_ssize_t* offsets,
+    floating* y, const Epilogue* epilogue, const Frame* f, Py_ssize_t channels, Py_ssize_t slice_,
+    Py_ssize_t j0, Py_ssize_t k0, Py_ssize_t lines, Py_ssize_t some, floating* work,
+    Py_ssize_t* offsets,
 ) noexcept nogil:
     """Output lines [j0, j0 + lines), pixels [k0, k0 + some) of one slice."""
     cdef Py_ssize_t width = w.shape[2]
@@ -310,13 +322,15 @@ cdef void _correlate_band(
                 work + (j - j0) * f.step[1] * length, f.step[2] * channels, offsets, runs, run, w,
                 bias, outputs,
                 y + outputs * output_place(f, (slice_ * f.count[1] + j) * f.count[2] + k0),
-                f.stride[2] * outputs, last - k0, part * panels, (part + 1) * panels)
+                f.stride[2] * outputs, last - k0, part * panels, (part + 1) * panels,
+                epilogue)
 
 
 cdef void _correlate_line(
     const floating* at, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
     Py_ssize_t run, const floating[:, :, ::1] w, const floating* bias, Py_ssize_t outputs,
     floating* out, Py_ssize_t out_step, Py_ssize_t pixels, Py_ssize_t panel0, Py_ssize_t panel1,
+    const Epilogue* epilogue,
 ) noexcept nogil:
     """Panels [panel0, panel1) of the pixels of an output line."""
     cdef Py_ssize_t width = w.shape[2], size = _tile_pixels(width, sizeof(floating))
@@ -326,7 +340,7 @@ cdef void _correlate_line(
         direct_find(sizeof(floating)).even_tile[size == WIDE_PIXELS](
             at + p * step, step, offsets, runs, run, &w[panel0, 0, 0], bias + panel0 * width,
             out + p * out_step + panel0 * width, out_step, <int> min(size, pixels),
-            min(panel1 * width, outputs) - panel0 * width)
+            min(panel1 * width, outputs) - panel0 * width, epilogue)
 
 
 cdef inline void _copy_line(

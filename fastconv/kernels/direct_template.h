@@ -10,11 +10,12 @@ typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_al
 
 /* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[panel of k][r * run + i][k]
  * for the first `pixels` of P pixels and `cols` outputs k, up to N vectors of a panel of `width`;
- * all P row pointers must be readable, `w` and `bias` are padded to whole panels. */
+ * all P row pointers must be readable, `w` and `bias` are padded to whole panels. The epilogue
+ * follows. */
 BODY NAME(tile_of)(
     int P, int N, int width, int whole, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
     ptrdiff_t run, const T *w, const T *bias, void *const *out, ptrdiff_t shift, int pixels,
-    ptrdiff_t cols)
+    ptrdiff_t cols, const Epilogue *epilogue)
 {
     V c[TILE_PIXELS][3];
     for (int p = 0; p < P; p++) {
@@ -32,11 +33,22 @@ BODY NAME(tile_of)(
                 for (int n = 0; n < N; n++) c[p][n] += a[p][i] * b[n];
         }
     }
-    if (whole)
+    if (!whole) {
+        for (int p = 0; p < pixels; p++) {
+            memcpy((T *)out[p] + shift, c[p], cols * sizeof(T));
+            EPILOGUE(row)((T *)out[p] + shift, cols, epilogue);
+        }
+        return;
+    }
+    if (epilogue->add)
         for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++) *(V *)((T *)out[p] + shift + n * LANES) = c[p][n];
-    else
-        for (int p = 0; p < pixels; p++) memcpy((T *)out[p] + shift, c[p], cols * sizeof(T));
+            for (int n = 0; n < N; n++)
+                c[p][n] += EPILOGUE(residual)((T *)out[p] + shift + n * LANES, LANES, epilogue);
+    if (epilogue->act)
+        for (int p = 0; p < P; p++)
+            for (int n = 0; n < N; n++) c[p][n] = EPILOGUE(activated)(c[p][n], epilogue);
+    for (int p = 0; p < P; p++)
+        for (int n = 0; n < N; n++) *(V *)((T *)out[p] + shift + n * LANES) = c[p][n];
 }
 
 /* A panel after the other; the last one may be narrower. `whole` is known when compiled, so that the
@@ -56,15 +68,18 @@ BODY NAME(tile_of)(
 #define DEFINE_TILE(name, P, W)                                                                 \
     KERNEL NAME(name)(                                                                          \
         const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,               \
-        const void *weights, const void *bias, void *const *out, int pixels, ptrdiff_t cols)    \
+        const void *weights, const void *bias, void *const *out, int pixels, ptrdiff_t cols,    \
+        const Epilogue *epilogue)                                                               \
     {                                                                                           \
         const T *w = weights, *b = bias;                                                        \
         PANELS_OF(P, W, TILE_OF_##P);                                                           \
     }
 #define TILE_OF_6(N, whole, some)                                                               \
-    NAME(tile_of)(6, N, 2, whole, rows, runs, stride, run, w, b + k, out, k, pixels, some)
+    NAME(tile_of)(6, N, 2, whole, rows, runs, stride, run, w, b + k, out, k, pixels, some, \
+                  epilogue)
 #define TILE_OF_4(N, whole, some)                                                               \
-    NAME(tile_of)(4, N, 3, whole, rows, runs, stride, run, w, b + k, out, k, pixels, some)
+    NAME(tile_of)(4, N, 3, whole, rows, runs, stride, run, w, b + k, out, k, pixels, some, \
+                  epilogue)
 DEFINE_TILE(tile, 6, 2)
 DEFINE_TILE(wide_tile, 4, 3)
 #undef DEFINE_TILE
@@ -76,7 +91,7 @@ DEFINE_TILE(wide_tile, 4, 3)
 BODY NAME(even_tile_of)(
     int P, int N, int width, int whole, const T *a, ptrdiff_t step, const ptrdiff_t *offsets,
     ptrdiff_t runs, ptrdiff_t run, const T *w, const T *bias, T *out, ptrdiff_t out_step,
-    int pixels, ptrdiff_t cols)
+    int pixels, ptrdiff_t cols, const Epilogue *epilogue)
 {
     V c[TILE_PIXELS][3];
     for (int p = 0; p < P; p++) {
@@ -96,18 +111,29 @@ BODY NAME(even_tile_of)(
                 }
         }
     }
-    if (whole)
+    if (!whole) {
+        for (int p = 0; p < pixels; p++) {
+            memcpy(out + p * out_step, c[p], cols * sizeof(T));
+            EPILOGUE(row)(out + p * out_step, cols, epilogue);
+        }
+        return;
+    }
+    if (epilogue->add)
         for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p][n];
-    else
-        for (int p = 0; p < pixels; p++) memcpy(out + p * out_step, c[p], cols * sizeof(T));
+            for (int n = 0; n < N; n++)
+                c[p][n] += EPILOGUE(residual)(out + p * out_step + n * LANES, LANES, epilogue);
+    if (epilogue->act)
+        for (int p = 0; p < P; p++)
+            for (int n = 0; n < N; n++) c[p][n] = EPILOGUE(activated)(c[p][n], epilogue);
+    for (int p = 0; p < P; p++)
+        for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p][n];
 }
 
 #define DEFINE_EVEN_TILE(name, P, W)                                                            \
     KERNEL NAME(name)(                                                                          \
         const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run, \
         const void *weights, const void *bias, void *to, ptrdiff_t out_step, int pixels,        \
-        ptrdiff_t cols)                                                                         \
+        ptrdiff_t cols, const Epilogue *epilogue)                                               \
     {                                                                                           \
         const T *w = weights, *b = bias;                                                        \
         T *out = to;                                                                            \
@@ -115,10 +141,10 @@ BODY NAME(even_tile_of)(
     }
 #define TILE_OF_6(N, whole, some)                                                               \
     NAME(even_tile_of)(6, N, 2, whole, a, step, offsets, runs, run, w, b + k, out + k,          \
-                       out_step, pixels, some)
+                       out_step, pixels, some, epilogue)
 #define TILE_OF_4(N, whole, some)                                                               \
     NAME(even_tile_of)(4, N, 3, whole, a, step, offsets, runs, run, w, b + k, out + k,          \
-                       out_step, pixels, some)
+                       out_step, pixels, some, epilogue)
 DEFINE_EVEN_TILE(even_tile, 6, 2)
 DEFINE_EVEN_TILE(wide_even_tile, 4, 3)
 #undef DEFINE_EVEN_TILE
@@ -148,7 +174,7 @@ static inline __attribute__((always_inline)) T NAME(sum)(V x)
  * K outputs of P pixels: vectors run along the sum, for outputs too few to fill one. */
 BODY NAME(dots_of)(
     int P, int K, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
-    const T *w, const T *bias, void *const *out, int pixels)
+    const T *w, const T *bias, void *const *out, int pixels, const Epilogue *epilogue)
 {
     const ptrdiff_t depth = runs * run;
     V c[DOTS_PIXELS(1)][MOST_DOTS];
@@ -178,14 +204,17 @@ BODY NAME(dots_of)(
     for (int p = 0; p < P; p++)
         for (int k = 0; k < K && p < pixels; k++)
             ((T *)out[p])[k] = rest[p][k] + NAME(sum)(c[p][k]);
+    for (int p = 0; p < pixels; p++) EPILOGUE(row)(out[p], K, epilogue);
 }
 
 #define DEFINE_DOTS(K)                                                                          \
     KERNEL NAME(dots##K)(                                                                       \
         const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,               \
-        const void *w, const void *bias, void *const *out, int pixels)                          \
+        const void *w, const void *bias, void *const *out, int pixels,                          \
+        const Epilogue *epilogue)                                                               \
     {                                                                                           \
-        NAME(dots_of)(DOTS_PIXELS(K), K, rows, runs, stride, run, w, bias, out, pixels);        \
+        NAME(dots_of)(DOTS_PIXELS(K), K, rows, runs, stride, run, w, bias, out, pixels,         \
+                      epilogue);                                                                \
     }
 DEFINE_DOTS(1)
 DEFINE_DOTS(2)

@@ -14,20 +14,22 @@
 typedef struct {
     void (*tile[GROUPED_WIDEST + 1])(
         const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t channels,
-        const void *w, const void *bias, void *const *out);
+        const void *w, const void *bias, void *const *out, const Epilogue *epilogue);
     void (*weight[GROUPED_WIDEST + 1])(
         const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, const void *const *dy,
         ptrdiff_t pixels, ptrdiff_t channels, void *dw);
     /* by taps along a line, and step */
     void (*line[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,
-        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step);
+        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step,
+        const Epilogue *epilogue);
     void (*line_weight[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
         const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows, ptrdiff_t channels,
         ptrdiff_t pixels, ptrdiff_t inner, ptrdiff_t outer, ptrdiff_t first, ptrdiff_t size);
     void (*line_edge)(
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t first,
-        ptrdiff_t rows, ptrdiff_t taps, ptrdiff_t channels, const void *bias, void *out);
+        ptrdiff_t rows, ptrdiff_t taps, ptrdiff_t channels, const void *bias, void *out,
+        const Epilogue *epilogue);
 } grouped_kernels;
 
 #if DIRECT_SUPPORTED

@@ -13,6 +13,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from fastconv.kernels.direct cimport VECTOR_BYTES, point_places, point_rows
+from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, output_place, read_frame
 
 cdef extern from "grouped.h" nogil:
@@ -24,20 +25,22 @@ cdef extern from "grouped.h" nogil:
     ctypedef struct grouped_kernels:
         void (*tile[5])(
             const void** rows, Py_ssize_t taps, Py_ssize_t stride, Py_ssize_t channels,
-            const void* w, const void* bias, void** out) nogil
+            const void* w, const void* bias, void** out, const Epilogue* epilogue) nogil
         void (*weight[5])(
             const void** rows, Py_ssize_t taps, Py_ssize_t stride, const void** dy,
             Py_ssize_t pixels, Py_ssize_t channels, void* dw) nogil
         void (*line[6][3])(
             const void** x, Py_ssize_t shift, const void** w, Py_ssize_t rows,
-            Py_ssize_t channels, const void* bias, void* out, Py_ssize_t out_step) nogil
+            Py_ssize_t channels, const void* bias, void* out, Py_ssize_t out_step,
+            const Epilogue* epilogue) nogil
         void (*line_weight[6][3])(
             const void** x, const void* dy, void** dw, Py_ssize_t rows, Py_ssize_t channels,
             Py_ssize_t pixels, Py_ssize_t inner, Py_ssize_t outer, Py_ssize_t first,
             Py_ssize_t size) nogil
         void (*line_edge)(
             const void** x, Py_ssize_t shift, const void** w, Py_ssize_t first, Py_ssize_t rows,
-            Py_ssize_t taps, Py_ssize_t channels, const void* bias, void* out) nogil
+            Py_ssize_t taps, Py_ssize_t channels, const void* bias, void* out,
+            const Epilogue* epilogue) nogil
     const grouped_kernels* grouped_find(size_t itemsize)
 
 
@@ -59,27 +62,33 @@ def correlate(
     const floating[:, :, ::1] w,         # IN   (taps, width, C), width the channels of a group
     const floating[::1] bias,            # IN   (C)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', C), at the frame's places
+    const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
+    double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
     Py_ssize_t strip,                    # OPT  pixels of a task, a multiple of GROUPED_PIXELS
     floating[:, ::1] work,               # TEMP (n_threads, C)
     Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, strip * (taps + 1))
     int n_threads,
 ):
-    """y[p, c] := bias[c] + sum over t, i of x[p, t, member i of c's group] w[t, i, c]."""
+    """y[p, c] := bias[c] + sum over t, i of x[p, t, member i of c's group] w[t, i, c].
+
+    The epilogue follows.
+    """
     cdef Frame f = read_frame(frame)
+    cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2], task
     with nogil, parallel(num_threads=n_threads):
         for task in prange((pixels + strip - 1) // strip, schedule="static"):
             _correlate_strip(
-                &x[0, 0, 0, 0, 0], &w[0, 0, 0], &bias[0], &y[0, 0, 0, 0, 0], &f, w.shape[0],
-                w.shape[1], w.shape[2], task * strip, min(task * strip + strip, pixels),
+                &x[0, 0, 0, 0, 0], &w[0, 0, 0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f,
+                w.shape[0], w.shape[1], w.shape[2], task * strip, min(task * strip + strip, pixels),
                 &work[threadid(), 0], <void**> &pointers[threadid(), 0])
 
 
 cdef void _correlate_strip(
-    const floating* x, const floating* w, const floating* bias, floating* y, const Frame* f,
-    Py_ssize_t taps, Py_ssize_t width, Py_ssize_t channels, Py_ssize_t p0, Py_ssize_t p1,
-    floating* work, void** pointers,
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, Py_ssize_t taps, Py_ssize_t width,
+    Py_ssize_t channels, Py_ssize_t p0, Py_ssize_t p1, floating* work, void** pointers,
 ) noexcept nogil:
     cdef Py_ssize_t tiles = (p1 - p0 + GROUPED_PIXELS - 1) // GROUPED_PIXELS
     cdef Py_ssize_t stride = tiles * GROUPED_PIXELS, p, t, _tile
@@ -93,7 +102,7 @@ cdef void _correlate_strip(
             rows[t * stride + p] = rows[t * stride + p1 - p0 - 1]
     for _tile in range(tiles):
         grouped_find(sizeof(floating)).tile[width](
-            <const void**> rows, taps, stride, channels, w, bias, <void**> places)
+            <const void**> rows, taps, stride, channels, w, bias, <void**> places, epilogue)
         rows += GROUPED_PIXELS
         places += GROUPED_PIXELS
 
@@ -143,23 +152,27 @@ def correlate_lines(
     const floating[:, ::1] w,            # IN   (taps, C)
     const floating[::1] bias,            # IN   (C)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', C), at the frame's places
+    const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
+    double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
     Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, 2 * kernel rows)
     int n_threads,
 ):
-    """y[p, c] := bias[c] + sum over t of x[p, t, c] w[t, c]."""
+    """y[p, c] := bias[c] + sum over t of x[p, t, c] w[t, c], and the epilogue."""
     cdef Frame f = read_frame(frame)
+    cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t line
     with nogil, parallel(num_threads=n_threads):
         for line in prange(x.shape[0] * f.count[0] * f.count[1], schedule="static"):
             _correlate_line(
-                &x[0, 0, 0, 0, 0], &w[0, 0], &bias[0], &y[0, 0, 0, 0, 0], &f, x.shape[4], line,
-                <const void**> &pointers[threadid(), 0])
+                &x[0, 0, 0, 0, 0], &w[0, 0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f,
+                x.shape[4], line, <const void**> &pointers[threadid(), 0])
 
 
 cdef void _correlate_line(
-    const floating* x, const floating* w, const floating* bias, floating* y, const Frame* f,
-    Py_ssize_t channels, Py_ssize_t line, const void** lines,
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
+    const void** lines,
 ) noexcept nogil:
     cdef const void** weights = lines + f.taps[0] * f.taps[1]
     cdef Py_ssize_t rows = _point_lines(x, w, f, channels, line, lines, weights)
@@ -173,14 +186,15 @@ cdef void _correlate_line(
                 k = outer - LINE_PIXELS
                 at = k * f.step[2] + f.offset[2][0]
             grouped_find(sizeof(floating)).line[f.taps[2]][f.step[2]](
-                lines, at * channels, weights, rows, channels, bias, y + k * out_step, out_step)
+                lines, at * channels, weights, rows, channels, bias, y + k * out_step, out_step,
+                epilogue)
             k += LINE_PIXELS
         else:
             first = max(-at, 0)
             last = min(f.taps[2], f.size[2] - at)
             grouped_find(sizeof(floating)).line_edge(
                 lines, (at + first) * channels, weights, first * channels, rows,
-                max(last - first, 0), channels, bias, y + k * out_step)
+                max(last - first, 0), channels, bias, y + k * out_step, epilogue)
             k += 1
 
 

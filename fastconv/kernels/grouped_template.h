@@ -24,10 +24,10 @@ BODY V NAME(member)(V x, int W, int i)
 }
 
 /* out[p][c] = bias[c] + sum over t, i of rows[t * stride + p][c's group, i] * w[t][i][c] for four
- * pixels. */
+ * pixels, and the epilogue. Pixels may be the same: each is written as a whole. */
 BODY void NAME(tile_of)(
     int W, const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t channels,
-    const T *weights, const T *bias, void *const *out)
+    const T *weights, const T *bias, void *const *out, const Epilogue *epilogue)
 {
     const T *const *first = (const T *const *)rows;
     T *const *to = (T *const *)out;
@@ -50,16 +50,23 @@ BODY void NAME(tile_of)(
                     y[p] += NAME(member)(x[p], W, i) * weight;
             }
         }
+        if (epilogue->add)
+            for (int p = 0; p < GROUPED_PIXELS; p++)
+                y[p] += EPILOGUE(residual)(to[p] + c, LANES, epilogue);
+        if (epilogue->act)
+            for (int p = 0; p < GROUPED_PIXELS; p++) y[p] = EPILOGUE(activated)(y[p], epilogue);
         for (int p = 0; p < GROUPED_PIXELS; p++) *(V *)(to[p] + c) = y[p];
     }
-    for (; c < channels; c++)
-        for (int p = 0; p < GROUPED_PIXELS; p++) {
-            T y = bias[c];
+    for (int p = 0; p < GROUPED_PIXELS && c < channels; p++) {
+        for (ptrdiff_t k = c; k < channels; k++) {
+            T y = bias[k];
             for (ptrdiff_t t = 0; t < taps; t++)
                 for (int i = 0; i < W; i++)
-                    y += first[t * stride + p][c / W * W + i] * weights[(t * W + i) * channels + c];
-            to[p][c] = y;
+                    y += first[t * stride + p][k / W * W + i] * weights[(t * W + i) * channels + k];
+            to[p][k] = y;
         }
+        EPILOGUE(row)(to[p] + c, channels - c, epilogue);
+    }
 }
 
 /* dw[t][i][c] += sum over p of rows[t * stride + p][c's group, i] * dy[p][c] over a strip of
@@ -107,12 +114,12 @@ BODY void NAME(weight_of)(
 }
 
 /* Depthwise, a line of pixels: out[p * out_step + c] = bias[c] + sum over r, t of
- * x[r][shift + (p * S + t) * channels + c] * w[r][t * channels + c] for LINE_PIXELS p and R taps t.
- * Each input is loaded once for all pixels that read it. There is a vector of channels at least;
- * the last one may overlap the one before. */
+ * x[r][shift + (p * S + t) * channels + c] * w[r][t * channels + c] for LINE_PIXELS p and R taps t,
+ * and the epilogue. Each input is loaded once for all pixels that read it. There is a vector of
+ * channels at least; the last one may overlap the one before. */
 BODY void NAME(line_of)(
     int R, int S, const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,
-    ptrdiff_t channels, const T *bias, T *out, ptrdiff_t out_step)
+    ptrdiff_t channels, const T *bias, T *out, ptrdiff_t out_step, const Epilogue *epilogue)
 {
     for (ptrdiff_t next = LANES, c = 0; c < channels; c = next, next += LANES) {
         if (next > channels) c = channels - LANES;
@@ -134,6 +141,11 @@ BODY void NAME(line_of)(
                     if (j >= p * S && j < p * S + R) y[p] += value * tap[j - p * S];
             }
         }
+        if (epilogue->add)
+            for (int p = 0; p < LINE_PIXELS; p++)
+                y[p] += EPILOGUE(residual)(out + p * out_step + c, LANES, epilogue);
+        if (epilogue->act)
+            for (int p = 0; p < LINE_PIXELS; p++) y[p] = EPILOGUE(activated)(y[p], epilogue);
         for (int p = 0; p < LINE_PIXELS; p++) *(V *)(out + p * out_step + c) = y[p];
     }
 }
@@ -141,7 +153,7 @@ BODY void NAME(line_of)(
 /* The same for a pixel and `taps` taps, those that are inside. */
 static void NAME(line_edge)(
     const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t first, ptrdiff_t rows,
-    ptrdiff_t taps, ptrdiff_t channels, const void *bias, void *out)
+    ptrdiff_t taps, ptrdiff_t channels, const void *bias, void *out, const Epilogue *epilogue)
 {
     for (ptrdiff_t next = LANES, c = 0; c < channels; c = next, next += LANES) {
         if (next > channels) c = channels - LANES;
@@ -150,6 +162,8 @@ static void NAME(line_edge)(
             for (ptrdiff_t t = 0; t < taps; t++)
                 y += *(const V *)((const T *)x[r] + shift + t * channels + c)
                      * *(const V *)((const T *)w[r] + first + t * channels + c);
+        if (epilogue->add) y += EPILOGUE(residual)((T *)out + c, LANES, epilogue);
+        if (epilogue->act) y = EPILOGUE(activated)(y, epilogue);
         *(V *)((T *)out + c) = y;
     }
 }
@@ -208,9 +222,10 @@ BODY void NAME(line_weight_of)(
 #define DEFINE_LINE(R, S)                                                                       \
     static void NAME(line##R##_##S)(                                                            \
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,            \
-        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step)                    \
+        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step,                    \
+        const Epilogue *epilogue)                                                               \
     {                                                                                           \
-        NAME(line_of)(R, S, x, shift, w, rows, channels, bias, out, out_step);                  \
+        NAME(line_of)(R, S, x, shift, w, rows, channels, bias, out, out_step, epilogue);        \
     }                                                                                           \
     static void NAME(line_weight##R##_##S)(                                                     \
         const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows,                  \
@@ -231,9 +246,9 @@ DEFINE_LINE(5, 2)
 #define DEFINE_GROUPED(W)                                                                       \
     static void NAME(tile##W)(                                                                  \
         const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t channels,          \
-        const void *w, const void *bias, void *const *out)                                      \
+        const void *w, const void *bias, void *const *out, const Epilogue *epilogue)            \
     {                                                                                           \
-        NAME(tile_of)(W, rows, taps, stride, channels, w, bias, out);                           \
+        NAME(tile_of)(W, rows, taps, stride, channels, w, bias, out, epilogue);                 \
     }                                                                                           \
     static void NAME(weight##W)(                                                                \
         const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, const void *const *dy,       \

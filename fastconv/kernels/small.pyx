@@ -11,6 +11,7 @@ from cpython.buffer cimport (
 )
 from cython cimport floating
 
+from fastconv.kernels.activation cimport act
 from fastconv.kernels.im2col cimport Frame, unpack_frame
 
 
@@ -31,13 +32,16 @@ cdef Strides _strides(const Py_buffer* buffer) noexcept:
     return s
 
 
-def correlate(x, w, bias, y, frame, Py_ssize_t groups):
-    """y[n, k] := bias[k] + sum over c, t of x[n, c] at tap t times w[k, c, t].
+def correlate(x, w, bias, y, residual, double slope, double top, frame, Py_ssize_t groups):
+    """y[n, k] := bias[k] + sum over c, t of x[n, c] at tap t times w[k, c, t], and the epilogue.
 
-    x (N, C, *spatial), w (K, C / groups, *taps), bias (K,) or None and y (N, K, *spatial), which
-    is written, are arrays of one dtype, float or double, and any strides; frame is packed.
+    x (N, C, *spatial), w (K, C / groups, *taps), bias (K,) or None, y (N, K, *spatial), which is
+    written, and residual, like y, or None, are arrays of one dtype, float or double, and any
+    strides; slope and top are the activation's, frame is packed.
     """
-    cdef Py_buffer buffers[5]
+    cdef Py_buffer buffers[6]
+    cdef const Py_buffer* biases = NULL
+    cdef const Py_buffer* residuals = NULL
     cdef Frame f
     cdef int held = 0
     cdef Strides sx, sw, sy
@@ -49,13 +53,20 @@ def correlate(x, w, bias, y, frame, Py_ssize_t groups):
         held += 1
         if bias is not None:
             PyObject_GetBuffer(bias, &buffers[held], PyBUF_STRIDED_RO)
+            biases = &buffers[held]
+            held += 1
+        if residual is not None:
+            PyObject_GetBuffer(residual, &buffers[held], PyBUF_STRIDED_RO)
+            residuals = &buffers[held]
             held += 1
         f = unpack_frame(<const Py_ssize_t*> buffers[2].buf)
         sx, sw, sy = _strides(&buffers[0]), _strides(&buffers[1]), _strides(&buffers[3])
         if buffers[0].itemsize == sizeof(float):
-            _correlate[float](buffers, held == 5, &f, groups, &sx, &sw, &sy, 0)
+            _correlate[float](
+                buffers, biases, residuals, &f, groups, &sx, &sw, &sy, <float> slope, <float> top)
         else:
-            _correlate[double](buffers, held == 5, &f, groups, &sx, &sw, &sy, 0)
+            _correlate[double](
+                buffers, biases, residuals, &f, groups, &sx, &sw, &sy, slope, top)
     finally:
         while held:
             held -= 1
@@ -63,21 +74,28 @@ def correlate(x, w, bias, y, frame, Py_ssize_t groups):
 
 
 cdef void _correlate(
-    const Py_buffer* buffers, bint biased, const Frame* f, Py_ssize_t groups, const Strides* sx,
-    const Strides* sw, const Strides* sy, floating zero,
+    const Py_buffer* buffers, const Py_buffer* biases, const Py_buffer* residuals,
+    const Frame* f, Py_ssize_t groups, const Strides* sx, const Strides* sw, const Strides* sy,
+    floating slope, floating top,
 ) noexcept:
     cdef Py_ssize_t outputs = buffers[1].shape[0], width = buffers[1].shape[1]
     cdef Py_ssize_t n, k, p, q, r
     cdef const char* image
     cdef const char* kernel
+    cdef const char* added = NULL
     cdef char* out
-    cdef floating start
+    cdef floating start, value
+    cdef Strides sr
+    if residuals != NULL:
+        sr = _strides(residuals)
     for n in range(buffers[0].shape[0]):
         for k in range(outputs):
-            start = zero
-            if biased:
+            start = 0
+            if biases != NULL:
                 start = (<const floating*> (
-                    <const char*> buffers[4].buf + k * buffers[4].strides[0]))[0]
+                    <const char*> biases.buf + k * biases.strides[0]))[0]
+            if residuals != NULL:
+                added = <const char*> residuals.buf + n * sr.outer + k * sr.channel
             image = (<const char*> buffers[0].buf + n * sx.outer
                      + k // (outputs // groups) * width * sx.channel)
             kernel = <const char*> buffers[1].buf + k * sw.outer
@@ -85,10 +103,14 @@ cdef void _correlate(
             for p in range(f.count[0]):
                 for q in range(f.count[1]):
                     for r in range(f.count[2]):
-                        (<floating*> (out + p * sy.axis[0] + q * sy.axis[1]
-                                      + r * sy.axis[2]))[0] = start + _products(
+                        value = start + _products(
                             image, kernel, f, width, sx, sw, p * f.step[0], q * f.step[1],
-                            r * f.step[2], zero)
+                            r * f.step[2], <floating> 0)
+                        if added != NULL:
+                            value += (<const floating*> (
+                                added + p * sr.axis[0] + q * sr.axis[1] + r * sr.axis[2]))[0]
+                        (<floating*> (out + p * sy.axis[0] + q * sy.axis[1]
+                                      + r * sy.axis[2]))[0] = act(value, slope, top)
 
 
 cdef inline floating _products(

@@ -21,6 +21,7 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 
 from fastconv.kernels.direct cimport TILE_PIXELS, TILE_ROWS, direct_find
+from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, read_frame
 
 cdef extern from "winograd.h" nogil:
@@ -39,7 +40,8 @@ cdef extern from "winograd.h" nogil:
         int distinct_w
         void (*input)(const void** d, Py_ssize_t channels, void* v, Py_ssize_t element) nogil
         int (*output)(
-            const void* m, Py_ssize_t element, const void* bias, void** out, int cols) nogil
+            const void* m, Py_ssize_t element, const void* bias, void** out, int cols,
+            const Epilogue* epilogue) nogil
         void (*weights)(
             const void* w, const Py_ssize_t* steps, Py_ssize_t channels, int used, void* u,
             Py_ssize_t element) nogil
@@ -182,6 +184,8 @@ def correlate_blocks(
     const floating[:, ::1] u,            # IN   (panels, ...), from transform_weights
     const floating[::1] bias,            # IN   (panels * width)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
+    const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
+    double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
     Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
     Py_ssize_t block,                    # OPT  tiles of a task
@@ -192,8 +196,10 @@ def correlate_blocks(
 ):
     """y := x correlated with the kernels, a block of tiles after the other.
 
-    Returns whether any tile had an infinity or NaN, which its other outputs then have too.
+    The epilogue follows. Returns whether any tile had an infinity or NaN before it, which its
+    other outputs then have too.
     """
+    cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Tiling t = _tiling(
         frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], y.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2], task, first
@@ -202,16 +208,17 @@ def correlate_blocks(
         for task in prange((tiles + block - 1) // block, schedule="dynamic"):
             first = task * block
             wild |= _correlate_block(
-                &x[0, 0, 0, 0, 0], u, &bias[0], &y[0, 0, 0, 0, 0], &t, panels, width, first,
-                min(first + block, tiles), &zeros[0], &work[threadid(), 0],
+                &x[0, 0, 0, 0, 0], u, &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &t, panels, width,
+                first, min(first + block, tiles), &zeros[0], &work[threadid(), 0],
                 _tiles_element(block, t.channels), _tiles_element(block, width))
     return wild
 
 
 cdef int _correlate_block(
     const floating* x, const floating[:, ::1] u, const floating* bias, floating* y,
-    const Tiling* t, Py_ssize_t panels, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last,
-    const floating* zeros, floating* work, Py_ssize_t element, Py_ssize_t product_element,
+    const Epilogue* epilogue, const Tiling* t, Py_ssize_t panels, Py_ssize_t width,
+    Py_ssize_t first, Py_ssize_t last, const floating* zeros, floating* work,
+    Py_ssize_t element, Py_ssize_t product_element,
 ) noexcept nogil:
     """The block's tiles, slice after slice; a ring holds the input slices that one output needs."""
     cdef const floating* ring[MOST_DEEP]
@@ -231,7 +238,7 @@ cdef int _correlate_block(
             panel = some * panels
             wild |= _multiply_panels(
                 ring, a1 - a0, element, &u[panel, 0] + a0 * t.channels * width, u.shape[1], bias,
-                y, t, z, panel, min(panel + panels, u.shape[0]), width, first, last,
+                y, epilogue, t, z, panel, min(panel + panels, u.shape[0]), width, first, last,
                 work + t.taps * size, product_element)
     return wild
 
@@ -242,6 +249,8 @@ def correlate_shared(
     const floating[:, ::1] ready,        # IN   (panels, ...), from transform_weights, or empty
     const floating[::1] bias,            # IN   (panels * width)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
+    const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
+    double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
     Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
     Py_ssize_t phase, Py_ssize_t block,  # OPT  tiles transformed at a time, multiplied at a time
@@ -253,9 +262,11 @@ def correlate_shared(
 ):
     """y := x correlated with the kernels, a panel of output channels after the other.
 
-    A panel's weights are transformed on the spot unless they are `ready`. Returns whether any
-    tile had an infinity or NaN, which its other outputs then have too.
+    A panel's weights are transformed on the spot unless they are `ready`. The epilogue follows.
+    Returns whether any tile had an infinity or NaN before it, which its other outputs then have
+    too.
     """
+    cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Tiling t = _tiling(
         frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], y.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
@@ -275,16 +286,16 @@ def correlate_shared(
                     element)
             for task in prange(panels, schedule="dynamic"):
                 wild |= _multiply_blocks(
-                    &v[0], element, w, ready, &bias[0], &y[0, 0, 0, 0, 0], &t, task, width, at,
-                    some, block, &work[threadid(), 0])
+                    &v[0], element, w, ready, &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &t, task,
+                    width, at, some, block, &work[threadid(), 0])
     return wild
 
 
 cdef int _multiply_blocks(
     const floating* v, Py_ssize_t element, const floating[:, :, :, :, :] w,
-    const floating[:, ::1] ready, const floating* bias, floating* y, const Tiling* t,
-    Py_ssize_t panel, Py_ssize_t width, Py_ssize_t at, Py_ssize_t tiles, Py_ssize_t block,
-    floating* work,
+    const floating[:, ::1] ready, const floating* bias, floating* y, const Epilogue* epilogue,
+    const Tiling* t, Py_ssize_t panel, Py_ssize_t width, Py_ssize_t at, Py_ssize_t tiles,
+    Py_ssize_t block, floating* work,
 ) noexcept nogil:
     cdef Py_ssize_t part
     cdef const floating* u = work
@@ -297,7 +308,7 @@ cdef int _multiply_blocks(
     for part in range((tiles + block - 1) // block):
         v_at = v + part * block * t.channels
         wild |= _multiply_panels(
-            &v_at, 1, element, u, 0, bias, y, t, 0, panel, panel + 1, width,
+            &v_at, 1, element, u, 0, bias, y, epilogue, t, 0, panel, panel + 1, width,
             at + part * block, at + min(part * block + block, tiles),
             work + t.distinct * _panel_element(t.channels, width, 1),
             _tiles_element(block, width))
@@ -363,9 +374,9 @@ cdef inline void _point_outputs(
 
 cdef int _multiply_panels(
     const floating** v, Py_ssize_t taps, Py_ssize_t element, const floating* u, Py_ssize_t u_step,
-    const floating* bias, floating* y, const Tiling* t, Py_ssize_t z, Py_ssize_t panel0,
-    Py_ssize_t panel1, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last, floating* product,
-    Py_ssize_t product_element,
+    const floating* bias, floating* y, const Epilogue* epilogue, const Tiling* t, Py_ssize_t z,
+    Py_ssize_t panel0, Py_ssize_t panel1, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last,
+    floating* product, Py_ssize_t product_element,
 ) noexcept nogil:
     """Outputs of panels [panel0, panel1) in slice z for tiles [first, last), where each v begins.
 
@@ -391,7 +402,7 @@ cdef int _multiply_panels(
             wild |= t.do.output(
                 product + panel * t.elements * product_element + (tile - first) * width,
                 product_element, bias + (panel0 + panel) * width, <void**> out,
-                <int> min(width, t.outputs - (panel0 + panel) * width))
+                <int> min(width, t.outputs - (panel0 + panel) * width), epilogue)
             for i in range(t.do.tile_h * t.do.tile_w):
                 if out[i] != NULL:
                     out[i] = <const floating*> out[i] + width

@@ -28,10 +28,12 @@ static void NAME(input)(const void *const *d, ptrdiff_t channels, void *to, ptrd
     }
 }
 
-/* out[i * M_W + j][0:cols] = (A^T m A)[i, j] + bias, for the places that are not NULL; m[e *
- * element] holds two vectors. Returns whether any value was infinite or NaN. */
+/* out[i * M_W + j][0:cols] = (A^T m A)[i, j] + bias, for the places that are not NULL, and the
+ * epilogue; m[e * element] holds two vectors. Returns whether any value was infinite or NaN before
+ * the epilogue. */
 static int NAME(output)(
-    const void *from, ptrdiff_t element, const void *bias, void *const *out, int cols)
+    const void *from, ptrdiff_t element, const void *bias, void *const *out, int cols,
+    const Epilogue *epilogue)
 {
     V wild = {0}; /* 0 times a value is NaN where the value is not finite */
     for (int first = 0; first < cols; first += LANES) {
@@ -49,6 +51,8 @@ static int NAME(output)(
                 y[j] += b;
                 wild += 0 * y[j];
                 if (!to) continue;
+                if (epilogue->add) y[j] += EPILOGUE(residual)(to + first, cols - first, epilogue);
+                if (epilogue->act) y[j] = EPILOGUE(activated)(y[j], epilogue);
                 if (cols - first >= LANES) *(V *)(to + first) = y[j];
                 else memcpy(to + first, &y[j], (cols - first) * sizeof(T));
             }

@@ -1,0 +1,15 @@
+/* What happens to an output before it leaves the registers or the cache, after its sum and bias:
+ * y := act(y + residual) with act(v) = min(v <= 0 ? slope * v : v, top). NaN stays NaN; a slope of
+ * zero gives zero, also for an infinity, so it is no product. */
+#ifndef FASTCONV_EPILOGUE_H
+#define FASTCONV_EPILOGUE_H
+
+#include <stddef.h>
+
+typedef struct {
+    int add, act;       /* whether there is a residual, an activation */
+    ptrdiff_t residual; /* bytes from an output to its residual, at the same place of its array */
+    double slope, top;
+} Epilogue;
+
+#endif
