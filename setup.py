@@ -30,6 +30,7 @@ KERNELS = [
     "im2col",
     "layout",
     "norm",
+    "optim",
     "pool",
     "small",
     "winograd",
