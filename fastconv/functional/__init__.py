@@ -3,7 +3,7 @@
 Names, arguments, defaults and results are those of ``torch.nn.functional``.
 """
 
-from fastconv.functional.activation import leaky_relu, log_softmax, relu, softmax
+from fastconv.functional.activation import leaky_relu, log_softmax, relu, relu6, softmax
 from fastconv.functional.conv import conv1d, conv2d, conv3d
 from fastconv.functional.dropout import dropout
 from fastconv.functional.fold import col2im, fold, im2col, unfold
@@ -67,6 +67,7 @@ __all__ = [
     "nll_loss",
     "pad",
     "relu",
+    "relu6",
     "softmax",
     "unfold",
 ]

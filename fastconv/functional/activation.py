@@ -8,7 +8,7 @@ from fastconv._threads import threads_for
 from fastconv.autograd.engine import apply, apply_in_place
 from fastconv.kernels import activation as kernels
 
-__all__ = ["leaky_relu", "log_softmax", "relu", "softmax"]
+__all__ = ["leaky_relu", "log_softmax", "relu", "relu6", "softmax"]
 
 
 def relu(input, inplace=False):
@@ -38,7 +38,36 @@ def relu(input, inplace=False):
     >>> F.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return (apply_in_place if inplace else apply)(_relu_rule, input)
+    return _rectified(input, inplace, kernels.relu, kernels.relu_backward)
+
+
+def relu6(input, inplace=False):
+    """min(max(x, 0), 6), value by value.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        float32 or float64, of any shape and memory layout.
+    inplace : bool, default False
+        As in :func:`relu`.
+
+    Returns
+    -------
+    Tensor or ndarray
+        Of the input's shape and memory layout. NaN stays NaN.
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> F.relu6(np.array([-1.0, 2.0, 7.0]))
+    array([0., 2., 6.])
+    """
+    return _rectified(input, inplace, kernels.relu6, kernels.relu6_backward)
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
@@ -116,16 +145,22 @@ def log_softmax(input, dim):
     return apply(_log_softmax_rule, input, dim=dim)
 
 
-def _relu_rule(needs, x):
+def _rectified(input, inplace, kernel, kernel_backward):
+    run = apply_in_place if inplace else apply
+    return run(_rectifier_rule, input, kernel=kernel, kernel_backward=kernel_backward)
+
+
+def _rectifier_rule(needs, x, *, kernel, kernel_backward):
+    """A rectifier whose gradient follows from its result."""
     x, back = memory_order(_checks.as_float_array("input", x))
     y = np.empty_like(x)
     threads = threads_for(x.size)
-    kernels.relu(x.reshape(-1), y.reshape(-1), threads)
+    kernel(x.reshape(-1), y.reshape(-1), threads)
 
     def backward(g):
         g = in_order_of(g, back)
         dx = np.empty_like(g)
-        kernels.relu_backward(y.reshape(-1), g.reshape(-1), dx.reshape(-1), threads)
+        kernel_backward(y.reshape(-1), g.reshape(-1), dx.reshape(-1), threads)
         return (dx.transpose(back),)
 
     return y.transpose(back), backward

@@ -20,6 +20,7 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "ReLU",
+    "ReLU6",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
@@ -81,6 +82,20 @@ class ReLU(Module):
 
     def forward(self, input):
         return F.relu(input, self.inplace)
+
+    def extra_repr(self):
+        return "inplace=True" if self.inplace else ""
+
+
+class ReLU6(Module):
+    """:func:`fastconv.functional.relu6` as a layer."""
+
+    def __init__(self, inplace=False):
+        super().__init__()
+        self.inplace = bool(inplace)
+
+    def forward(self, input):
+        return F.relu6(input, self.inplace)
 
     def extra_repr(self):
         return "inplace=True" if self.inplace else ""
