@@ -31,6 +31,7 @@ KERNELS = [
     "im2col",
     "layout",
     "norm",
+    "optim",
     "pool",
     "small",
     "winograd",

@@ -6,6 +6,7 @@ import numpy as np
 
 from fastconv._activation import NONE
 from fastconv._matmul import check_blas
+from fastconv._memory import empty
 from fastconv._plan import (
     Shape,
     plan_correlation,
@@ -119,7 +120,7 @@ def _packed(plan, w, prepared):
     """(G, panels, taps * C, width), zero beyond the last output."""
 
     def pack():
-        packed = np.empty(plan.prepared, w.dtype)
+        packed = empty(plan.prepared, w.dtype)
         direct.pack(w, packed, threads_for(packed.size))
         return packed
 
@@ -174,7 +175,7 @@ def _transformed(plan, w, frame, prepared):
     *tile, width = (*plan.cut[:2], plan.cut[-1])
 
     def transform():
-        weights = np.empty(plan.prepared, w.dtype)
+        weights = empty(plan.prepared, w.dtype)
         winograd.transform_weights(
             w[0], weights, *tile, *frame.step[1:], width, threads_for(weights.size)
         )
@@ -203,7 +204,7 @@ def _shared(plan, x, w, bias, y, epilogue, frame, prepared):
         weights = np.empty((0, size), x.dtype)
     bias = _padded_bias(bias, 1, w.shape[1], panels * plan.cut[-1], x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
-    (v,) = (np.empty(size, x.dtype) for size in plan.common)
+    (v,) = (empty((size,), x.dtype) for size in plan.common)
     scratch = _scratch(plan, x.dtype)
     return winograd.correlate_shared(
         x, w[0], weights, bias, y, *epilogue, frame.packed, *plan.cut, zeros, v, *scratch
@@ -247,8 +248,8 @@ def correlate_weight(x, dy, shape, frame, algorithm):
 
 def _gemm_weight(plan, x, dy, shape, frame):
     (size,) = plan.common
-    dw = np.empty((shape.groups, shape.outputs, shape.depth(frame)), x.dtype)
-    parts = np.empty(size, x.dtype).reshape(-1, *dw.shape) if size else dw[None]
+    dw = empty((shape.groups, shape.outputs, shape.depth(frame)), x.dtype)
+    parts = empty((size,), x.dtype).reshape(-1, *dw.shape) if size else dw[None]
     scratch = _scratch(plan, x.dtype, blas_threads_for)
     with single_threaded_blas:
         failed = gemm.correlate_weight(x, dy, parts, frame.packed, *plan.cut, *scratch)
@@ -260,8 +261,8 @@ def _panels_weight(plan, x, dy, shape, frame):
     groups, outputs, depth = shape.groups, shape.outputs, shape.depth(frame)
     width = direct.panel_width(x.itemsize)
     (size,) = plan.common
-    sums = np.empty(size, x.dtype).reshape(-1, groups, -(-outputs // width), depth, width)
-    dw = np.empty((groups, outputs, depth), x.dtype)
+    sums = empty((size,), x.dtype).reshape(-1, groups, -(-outputs // width), depth, width)
+    dw = empty((groups, outputs, depth), x.dtype)
     direct.correlate_weight(x, dy, dw, frame.packed, *plan.cut, sums, *_scratch(plan, x.dtype))
     return dw
 
@@ -269,7 +270,7 @@ def _panels_weight(plan, x, dy, shape, frame):
 def _grouped_weight(plan, x, dy, shape, frame):
     groups, width, taps = shape.groups, shape.outputs, math.prod(frame.taps)
     (size,) = plan.common
-    parts = np.empty(size, x.dtype).reshape(-1, taps, width, groups * width)
+    parts = empty((size,), x.dtype).reshape(-1, taps, width, groups * width)
     grouped.correlate_weight(x, dy, parts, frame.packed, *plan.cut, *_scratch(plan, x.dtype))
     by_output = parts.sum(axis=0).reshape(taps, width, groups, width).transpose(2, 3, 0, 1)
     return np.ascontiguousarray(by_output)
@@ -277,16 +278,16 @@ def _grouped_weight(plan, x, dy, shape, frame):
 
 def _depthwise_weight(plan, x, dy, shape, frame):
     (size,) = plan.common
-    parts = np.empty(size, x.dtype).reshape(-1, math.prod(frame.taps), shape.groups)
+    parts = empty((size,), x.dtype).reshape(-1, math.prod(frame.taps), shape.groups)
     grouped.correlate_weight_lines(x, dy, parts, frame.packed, *plan.cut, *_scratch(plan, x.dtype))
     return np.ascontiguousarray(parts.sum(axis=0).T)
 
 
 def _winograd_weight(plan, x, dy, shape, frame):
     """None if a sum is infinite or NaN, and others of its kernel with it."""
-    dw = np.empty((shape.outputs, shape.depth(frame)), x.dtype)
+    dw = empty((shape.outputs, shape.depth(frame)), x.dtype)
     zeros = np.zeros(shape.channels, x.dtype)
-    common = (np.empty(size, x.dtype) for size in plan.common)
+    common = (empty((size,), x.dtype) for size in plan.common)
     scratch = _scratch(plan, x.dtype)
     wild = winograd.correlate_weight(x, dy, dw, frame.packed, *plan.cut, zeros, *common, *scratch)
     return None if wild else dw

@@ -345,7 +345,7 @@ NORM_AND_ACTIVATION_ROWS = [
     # activations
     *(
         bad(function, wrong, raises=TypeError, says=("input", dtype))
-        for function in (F.relu, F.leaky_relu)
+        for function in (F.relu, F.relu6, F.leaky_relu)
         for dtype, wrong in WRONG_DTYPES.items()
     ),
     bad(F.relu, None, raises=TypeError, says=("input", "None")),

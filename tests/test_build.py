@@ -102,7 +102,7 @@ def test_every_parallel_region_is_given_its_number_of_threads(path):
 @in_source_tree
 def test_most_kernels_are_parallel():
     parallel = [path.stem for path in KERNELS if parallel_calls(path.read_text(encoding="utf-8"))]
-    assert {"_blas", "activation", "conv", "im2col", "norm", "pool"} <= set(parallel)
+    assert {"_blas", "activation", "conv", "im2col", "norm", "optim", "pool"} <= set(parallel)
 
 
 @in_source_tree

@@ -260,7 +260,10 @@ def test_batch_norm_threads_change_no_bit(shape, dtype, rng):
     assert statistics[0] == statistics[1] == statistics[2]
 
 
-# relu, leaky_relu
+# relu, relu6, leaky_relu
+
+RECTIFIERS = [F.relu, F.relu6, F.leaky_relu]
+every_rectifier = pytest.mark.parametrize("function", RECTIFIERS)
 
 
 @every_dtype
@@ -270,6 +273,17 @@ def test_relu(dtype, rng):
     assert_array_equal(out, np.where(x > 0, x, 0))
     grad = integers(np.random.default_rng(1), x.shape)
     assert_array_equal(dx, np.where(x > 0, grad, 0))  # 0 at 0, as in torch
+    assert out.dtype == dx.dtype == dtype
+
+
+@every_dtype
+def test_relu6(dtype, rng):
+    x = integers(rng, (2, 3, 5, 4), dtype, -9, 9)
+    assert (x == 6).any()
+    out, (dx,) = forward_backward(F.relu6, x)
+    assert_array_equal(out, np.clip(x, 0, 6))
+    grad = integers(np.random.default_rng(1), x.shape)
+    assert_array_equal(dx, np.where((x > 0) & (x < 6), grad, 0))  # 0 at 0 and at 6, as in torch
     assert out.dtype == dx.dtype == dtype
 
 
@@ -287,24 +301,26 @@ def test_leaky_relu(slope, dtype, rng):
     assert out.dtype == dx.dtype == dtype
 
 
-@pytest.mark.parametrize("function", [F.relu, F.leaky_relu])
+@every_rectifier
 def test_activations_of_what_is_not_finite(function):
-    """NaN stays NaN, infinity infinity."""
+    """NaN stays NaN, infinity infinity where there is no bound."""
     x = np.array([np.nan, np.inf, -np.inf, 1.0])
     out, (dx,) = forward_backward(function, x, grad=np.ones(4))
-    assert_array_equal(out, [np.nan, np.inf, 0.0 if function is F.relu else -np.inf, 1.0])
-    assert_array_equal(dx[1:], [1, 0 if function is F.relu else 0.01, 1])
+    bounds = {F.relu: [np.inf, 0.0], F.relu6: [6.0, 0.0], F.leaky_relu: [np.inf, -np.inf]}
+    slopes = {F.relu: [1, 0], F.relu6: [0, 0], F.leaky_relu: [1, 0.01]}
+    assert_array_equal(out, [np.nan, *bounds[function], 1.0])
+    assert_array_equal(dx[1:], [*slopes[function], 1])
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (7,), (3, 0, 2), (2, 3, 4, 5, 6)], ids=str)
-@pytest.mark.parametrize("function", [F.relu, F.leaky_relu])
+@every_rectifier
 def test_activations_of_any_shape(function, shape, rng):
     x = integers(rng, shape)
     out, (dx,) = forward_backward(function, x)
     assert out.shape == dx.shape == shape
 
 
-@pytest.mark.parametrize("function", [F.relu, F.leaky_relu])
+@every_rectifier
 @every_dtype
 def test_activations_in_place(function, dtype, rng):
     """inplace=True writes into the array it is given, whatever its layout, and returns it."""
@@ -319,7 +335,7 @@ def test_activations_in_place(function, dtype, rng):
         assert np.shares_memory(out, variant), name
 
 
-@pytest.mark.parametrize("function", [F.relu, F.leaky_relu])
+@every_rectifier
 def test_activations_in_place_keep_the_gradient(function, rng):
     x = integers(rng, (2, 3, 4, 5))
     _, (expected,) = forward_backward(lambda x: function(2 * x), x)
@@ -466,6 +482,7 @@ def test_dropout_limits(rng):
 
 POINTWISE = {
     "relu": F.relu,
+    "relu6": F.relu6,
     "leaky_relu": F.leaky_relu,
     "softmax": partial(F.softmax, dim=1),
     "log_softmax": partial(F.log_softmax, dim=1),

@@ -18,6 +18,7 @@ from strategies import DTYPES, pools, seeds
 
 import fastconv
 import fastconv.functional as F
+from fastconv.functional.pool import max_pool_of_relu
 
 MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVG = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -189,6 +190,58 @@ def test_max_tensor_indices_are_positions(rng):
     assert_array_equal(np.asarray(indices), expected_indices)
     out.backward(np.ones(out.shape))
     assert_array_equal(x.grad, naive.max_pool_grad(np.ones(out.shape), expected_indices, x.shape))
+
+
+# Maximum of ReLU
+
+
+def assert_max_of_relu_equals_both(x, options):
+    """As ReLU followed by the pool, of the library and by the definitions, bit for bit."""
+    both, (expected_dx,) = forward_backward(lambda x: pool(MAX, F.relu(x), **options), x)
+    out, (dx,) = forward_backward(lambda x: max_pool_of_relu(x.ndim - 2, x, **options), x)
+    assert out.dtype == dx.dtype == x.dtype
+    for result in (out, max_pool_of_relu(x.ndim - 2, x, **options)):
+        assert_array_equal(result, both)
+        assert_array_equal(np.signbit(result), np.signbit(both))
+    assert_array_equal(dx, expected_dx)
+
+    if np.isnan(x).any():  # of several, torch's and ours is the last and the definition's the first
+        return
+    expected, indices = naive.max_pool(np.where(x > 0, x, x.dtype.type(0)), **options)
+    assert_array_equal(out, expected)
+    grad = integers(np.random.default_rng(1), out.shape)
+    assert_array_equal(dx, np.where(x > 0, naive.max_pool_grad(grad, indices, x.shape), 0))
+
+
+@cases(CASES | PADDED | DILATED)
+@every_dtype
+def test_max_of_relu(shape, options, dtype, rng):
+    """Ties of positive values and of zero; windows without a positive value."""
+    assert_max_of_relu_equals_both(integers(rng, shape, dtype, -4, 2), options)
+    assert_max_of_relu_equals_both(integers(rng, shape, dtype, -4, -1), options)
+
+
+@given(pools(dilated=True), seeds())
+def test_max_of_relu_any_geometry(case, seed):
+    x = integers(np.random.default_rng(seed), case.x_shape, np.float32, -4, 2)
+    assert_max_of_relu_equals_both(x, case.options)
+
+
+@cases(PADDED | DILATED)
+@every_dtype
+def test_max_of_relu_of_special_values(shape, options, dtype, rng):
+    values = [0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, 1.0, -1.0]
+    for choice in (values, values[:2], [-np.inf], [-np.inf, np.nan], [-0.0, 1.0, np.inf]):
+        assert_max_of_relu_equals_both(rng.choice(choice, shape).astype(dtype), options)
+
+
+def test_max_of_relu_of_no_pixel():
+    """A window with all its taps in the padding is -inf, as after ReLU."""
+    options = {"kernel_size": 2, "padding": 1, "dilation": 3}
+    for value in (-1, 1):
+        x = np.full((1, 1, 2, 3), value, np.float32)
+        assert (max_pool_of_relu(2, x, **options) == -np.inf).any()
+        assert_max_of_relu_equals_both(x, options)
 
 
 # Average
@@ -387,6 +440,17 @@ ALL = {
     "max1d": (F.max_pool1d, (2, 5, 17), {"kernel_size": 3, "stride": 2, "padding": 1}),
     "max2d": (F.max_pool2d, (2, 5, 9, 7), {"kernel_size": (3, 2), "stride": 2}),
     "max3d": (F.max_pool3d, (2, 3, 5, 4, 6), {"kernel_size": (1, 3, 2)}),
+    "max1d of relu": (
+        partial(max_pool_of_relu, 1),
+        (2, 5, 17),
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+    ),
+    "max2d of relu": (
+        partial(max_pool_of_relu, 2),
+        (2, 5, 9, 7),
+        {"kernel_size": (3, 2), "stride": 2},
+    ),
+    "max3d of relu": (partial(max_pool_of_relu, 3), (2, 3, 5, 4, 6), {"kernel_size": (1, 3, 2)}),
     "avg1d": (F.avg_pool1d, (2, 5, 17), {"kernel_size": 3, "stride": 2, "padding": 1}),
     "avg2d": (F.avg_pool2d, (2, 5, 9, 7), {"kernel_size": (3, 2), "stride": 2}),
     "avg3d": (F.avg_pool3d, (2, 3, 5, 4, 6), {"kernel_size": (1, 3, 2)}),

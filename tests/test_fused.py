@@ -216,6 +216,7 @@ def test_passes_are_saved(monkeypatch, rng):
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
         nn.Residual(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))), nn.ReLU(),
+        nn.Conv2d(8, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU(inplace=True), nn.MaxPool2d(2),
     )  # fmt: skip
 
     def fail(*arguments, **options):
@@ -223,7 +224,23 @@ def test_passes_are_saved(monkeypatch, rng):
 
     monkeypatch.setattr("fastconv.functional.activation._rectify_rule", fail)
     monkeypatch.setattr("fastconv.autograd.ops._add", fail)
-    net(rng.normal(size=(2, 3, 8, 8)).astype(np.float32)).sum().backward()
+    net(rng.normal(size=(2, 3, 12, 12)).astype(np.float32)).sum().backward()
+
+
+def test_what_is_given_is_changed_in_place(rng):
+    """As a rectifier before a pool does when it is asked to."""
+    x = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    given = Tensor(x.copy())
+    nn.Sequential(nn.ReLU(inplace=True), nn.MaxPool2d(2))(given)
+    assert_array_equal(given.data, np.maximum(x, 0))
+
+
+def test_indices_of_a_pool_are_not_those_of_a_rectifier(rng):
+    x = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    for pool in (nn.MaxPool2d(2, return_indices=True), nn.MaxPool2d(2)):
+        found = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), pool)
+        for value, truth in zip(found(x), pool(nn.ReLU()(found[0](x))), strict=True):
+            assert_array_equal(np.asarray(value), np.asarray(truth))
 
 
 def test_a_subclass_is_called(rng):

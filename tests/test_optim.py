@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastconv import Tensor
+from fastconv import Tensor, set_num_threads
 from fastconv.io import load, load_metadata, save
 from fastconv.nn.utils import clip_grad_norm_, clip_grad_value_
 from fastconv.optim import (
@@ -22,7 +22,6 @@ from fastconv.optim import (
     AdamW,
     Optimizer,
     lr_scheduler,
-    optimizer,
     pack_state,
     unpack_state,
 )
@@ -352,8 +351,7 @@ def layouts_of(array):
 @pytest.mark.parametrize(("kind", "options"), SOME_OPTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_memory_order_changes_no_bit(rng, kind, options, dtype):
-    shape = (7, 45, 13, 9)  # more than two blocks, and not a multiple of one
-    assert math.prod(shape) > 2 * optimizer.BLOCK
+    shape = (7, 45, 13, 9)  # not a multiple of a vector
     start = rng.standard_normal(shape).astype(dtype)
     gradients = [[rng.standard_normal(shape).astype(dtype)] for _ in range(3)]
     reference = parameter(start.copy())
@@ -388,6 +386,73 @@ def test_memory_between_the_elements_is_left_alone(rng):
     assert not changed.any()
 
 
+@pytest.mark.parametrize(("kind", "options"), SOME_OPTIONS)
+def test_swapped_and_unaligned_memory_changes_no_bit(rng, kind, options):
+    start, grad = rng.standard_normal((2, 5, 7))
+    reference = parameter(start.copy())
+    run(kind([reference], **options), [reference], [[grad]] * 3)
+    unaligned = np.empty(start.nbytes + 1, np.uint8)[1:].view(start.dtype).reshape(start.shape)
+    unaligned[...] = start
+    swapped = start.astype(start.dtype.newbyteorder())
+    for data in (unaligned, swapped):
+        p = parameter(data)
+        run(kind([p], **options), [p], [[grad.astype(data.dtype)]] * 3)
+        assert p.data is data
+        assert_array_equal(p.data, reference.data)
+
+
+@pytest.mark.parametrize(("kind", "options"), SOME_OPTIONS)
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2), (), (1, 1), (1,)])
+def test_few_or_no_elements_in_any_memory(kind, options, shape):
+    """Axes of one place have arbitrary strides."""
+    wide = np.ones([2 * n for n in shape] or (), np.float32)
+    reference = parameter(np.ones(1), np.full(1, 0.5))
+    kind([reference], **options).step()
+    for data in (np.ones(shape), wide[(..., *(slice(None, None, 2) for _ in shape))]):
+        p = parameter(data, np.full(shape, 0.5, data.dtype))
+        kind([p], **options).step()
+        assert p.data is data
+        assert_allclose(data, np.broadcast_to(reference.data, (1, *shape))[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "options"), SOME_OPTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_and_memory_order_change_no_bit(rng, keep_threads, kind, options, dtype):
+    shape = (67, 31, 7, 11)  # enough for threads; their parts are not whole vectors
+    start = rng.standard_normal(shape).astype(dtype)
+    gradients = [[rng.standard_normal(shape).astype(dtype)] for _ in range(2)]
+    results = []
+    for n in (1, 2, 3):
+        set_num_threads(n)
+        for array in (start.copy(), channels_last(start)):
+            p = parameter(array)
+            run(kind([p], **options), [p], gradients)
+            results.append(p.data)
+    for result in results[1:]:
+        assert_same_bits(result, results[0])
+
+
+def test_states_of_other_memory_follow(rng):
+    """Arrays of a state may be given any layout and precision; they stay the same objects."""
+    start, grad = rng.standard_normal((2, 3, 4, 5))
+    reference, p = parameter(start.copy()), parameter(start.copy())
+    expected, optimizer = (SGD([q], lr=0.1, momentum=0.5) for q in (reference, p))
+    run(expected, [reference], [[grad]])
+    run(optimizer, [p], [[grad]])
+    moved = np.asfortranarray(optimizer.state[p]["momentum_buffer"])
+    optimizer.state[p]["momentum_buffer"] = moved
+    run(expected, [reference], [[grad]])
+    run(optimizer, [p], [[grad]])
+    assert_same_bits(p.data, reference.data)
+    assert optimizer.state[p]["momentum_buffer"] is moved
+    assert_array_equal(moved, expected.state[reference]["momentum_buffer"])
+    p.data = p.data.astype(np.float32)
+    run(optimizer, [p], [[grad.astype(np.float32)]])
+    run(expected, [reference], [[grad]])
+    assert p.dtype == np.float32
+    assert_allclose(p.data, reference.data, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 def test_numpy_scalars_do_not_change_the_dtype(kind):
     p = parameter(np.ones(3, np.float32), np.ones(3, np.float32))
@@ -408,6 +473,25 @@ def test_nan_and_inf_stay_where_they_are(kind):
     assert np.isfinite(p.data[[0, 3]]).all()
     assert p.data[0] == p.data[3]
     assert not np.isfinite(p.data[1])
+
+
+@pytest.mark.parametrize("first", [1.0, np.nan])
+def test_amsgrad_keeps_nan(first):
+    p = parameter(np.ones(3), np.array([first, 1.0, 2.0]))
+    optimizer = Adam([p], lr=0.1, amsgrad=True)
+    optimizer.step()
+    p.grad = np.array([1.0, np.nan, 2.0])
+    optimizer.step()
+    largest = optimizer.state[p]["max_exp_avg_sq"]
+    assert_array_equal(np.isnan(largest), [math.isnan(first), True, False])
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_an_infinite_parameter_stays_without_decay(kind):
+    """A weight decay of 0 is no term: 0 times infinity would be NaN."""
+    p = parameter(np.array([np.inf, 1.0]), np.ones(2))
+    kind([p], lr=0.1).step()
+    assert p.data[0] == np.inf
 
 
 # --- groups, gradients, the step -----------------------------------------------------------------
@@ -645,6 +729,31 @@ def test_bad_gradients_change_nothing(kind, data, grad, error, words):
     assert all(word in str(caught.value) for word in words), caught.value
     assert_array_equal(good.data, 1.0)
     assert optimizer.state_dict()["state"] == {}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("dtype", [np.float16, np.int64])
+def test_only_floats_can_be_changed(kind, dtype):
+    good, bad = parameter(np.ones(3), np.ones(3)), Tensor(np.ones(2, dtype))
+    bad.grad = np.ones(2, dtype)
+    with pytest.raises(TypeError, match=rf"\[1\]\.data must be .*, got {np.dtype(dtype)}"):
+        kind([good, bad], lr=0.1).step()
+    assert_array_equal(good.data, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "moment"),
+    [(SGD, {"momentum": 0.5}, "momentum_buffer"), (Adam, {}, "exp_avg"), (AdamW, {}, "exp_avg")],
+)
+def test_another_shape_than_at_the_last_step_changes_nothing(kind, options, moment):
+    good, bad = parameter(np.ones(3), np.ones(3)), parameter(np.ones(2), np.ones(2))
+    optimizer = kind([good, bad], lr=0.1, **options)
+    optimizer.step()
+    before = good.data.copy()
+    bad.data = bad.grad = np.ones((4, 5))
+    with pytest.raises(ValueError, match=rf"\[1\]\.data .* \(2,\), as its {moment}, got \(4, 5\)"):
+        optimizer.step()
+    assert_array_equal(good.data, before)
 
 
 def test_options_changed_between_steps_are_checked():

@@ -142,6 +142,7 @@ NORMS_AND_ACTIVATIONS = [
     ("batch_norm", [(2, 5, 4, 6), None, None, (5,), (5,)], {"training": True}),
     ("batch_norm", [(2, 5, 3, 4, 6), *RUNNING, (5,), (5,)], {"training": True}),
     ("relu", [(2, 3, 5)], {}),
+    ("relu6", [(2, 3, 5)], {}),
     ("leaky_relu", [(2, 3, 5)], {}),
     ("leaky_relu", [(2, 3, 5)], {"negative_slope": 0.3}),
     ("linear", [(3, 4), (5, 4), (5,)], {}),
@@ -286,6 +287,7 @@ def test_asymmetric_padding(dims, dtype, rng):
     ("name", "arguments"),
     [
         ("relu", ()),
+        ("relu6", ()),
         ("leaky_relu", ()),
         ("softmax", (1,)),
         ("log_softmax", (1,)),

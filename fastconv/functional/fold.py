@@ -6,6 +6,7 @@ import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._layout import logical_order
+from fastconv._memory import empty
 from fastconv._threads import threads_for
 from fastconv.autograd.engine import apply
 from fastconv.kernels import im2col as kernels
@@ -186,7 +187,7 @@ def _col2im_rule(needs, cols, *, size, kernel_size, stride, padding, dilation):
 def _im2col(x, geometry):
     n, c = x.shape[:2]
     taps, windows = math.prod(geometry.kernel), math.prod(geometry.output)
-    cols = np.empty((n, c, taps, windows), x.dtype)
+    cols = empty((n, c, taps, windows), x.dtype)
     if cols.size:
         image = x.reshape(n, c, *geometry.size)
         kernels.im2col(image, cols, geometry.frame.packed, threads_for(cols.size))
@@ -196,7 +197,7 @@ def _im2col(x, geometry):
 def _col2im(cols, size, geometry):
     n, taps = cols.shape[0], math.prod(geometry.kernel)
     c = cols.shape[1] // taps
-    image = np.empty((n, c, *geometry.size), cols.dtype)
+    image = empty((n, c, *geometry.size), cols.dtype)
     if image.size:
         cols = logical_order(cols).reshape(n, c, taps, -1)
         kernels.col2im(cols, image, geometry.frame.packed, threads_for(cols.size))

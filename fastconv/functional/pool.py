@@ -1,9 +1,12 @@
 """Pooling: n inputs to a window, one output, strided or adaptive."""
 
+import math
+
 import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._layout import channels_first, channels_last
+from fastconv._memory import empty
 from fastconv._threads import threads_for
 from fastconv.autograd.engine import apply
 from fastconv.kernels import pool as kernels
@@ -297,6 +300,16 @@ def _max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode, retur
     return (result, index.astype(np.int64)) if return_indices else result
 
 
+def max_pool_of_relu(n, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """``max_pool(relu(input))``, exactly, values and gradient, without the pass of ReLU.
+
+    The two commute: the maximum of what is larger than 0, and 0, without a gradient, where
+    nothing is.
+    """
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    return apply(_max_rule, input, n=n, options=options, floor=0.0)[0]
+
+
 def _adaptive_max_pool(n, input, output_size, return_indices):
     result, index = apply(_adaptive_max_rule, input, n=n, output_size=output_size)
     return (result, index.astype(np.int64)) if return_indices else result
@@ -323,9 +336,9 @@ def _image(x, n):
     return _checks.batched("input", _checks.as_float_array("input", x), n)
 
 
-def _max_rule(needs, x, *, n, options):
+def _max_rule(needs, x, *, n, options, floor=-math.inf):
     x, unbatched = _image(x, n)
-    return _max_over(x, _geometry.strided_windows(x.shape[2:], *options), unbatched)
+    return _max_over(x, _geometry.strided_windows(x.shape[2:], *options), unbatched, floor)
 
 
 def _adaptive_max_rule(needs, x, *, n, output_size):
@@ -348,21 +361,21 @@ def _adaptive_avg_rule(needs, x, *, n, output_size):
     return _mean_over(x, _geometry.adaptive_windows(x.shape[2:], output_size), unbatched)
 
 
-def _max_over(x, windows, unbatched):
+def _max_over(x, windows, unbatched, floor=-math.inf):
     image = channels_last(x)
     shape, ndim = image.shape, x.ndim
     if shape[1] * shape[2] * shape[3] > PLACES_MAX:
         raise ValueError(
             f"input must have at most {PLACES_MAX} places to an image, got sizes {x.shape[2:]}"
         )
-    y = np.empty((shape[0], *_geometry.three(windows.output, 1), shape[4]), x.dtype)
-    index = np.empty(y.shape, np.intc)
+    y = empty((shape[0], *_geometry.three(windows.output, 1), shape[4]), x.dtype)
+    index = empty(y.shape, np.intc)
     if y.size:
-        kernels.max_pool(image, y, index, windows.windows, threads_for(image.size))
+        kernels.max_pool(image, y, index, windows.windows, floor, threads_for(image.size))
 
     def backward(g):
         dy = channels_last(g[None] if unbatched else g)
-        dx = np.empty(shape, dy.dtype)
+        dx = empty(shape, dy.dtype)
         if dx.size:
             kernels.max_pool_backward(dy, index, dx, windows.cover, threads_for(dx.size))
         return (_logical(dx, ndim, unbatched),)
@@ -408,7 +421,7 @@ def _lp_rule(needs, x, *, n, options, power):
 def _sums(image, windows, power):
     """Sums of powers over the windows, divided by their divisors."""
     n, *_, c = image.shape
-    y = np.empty((n, *_geometry.three(windows.output, 1), c), image.dtype)
+    y = empty((n, *_geometry.three(windows.output, 1), c), image.dtype)
     if y.size:
         kernels.sum_pool(image, y, windows.windows, windows.divisor, power, threads_for(image.size))
     return y
@@ -416,7 +429,7 @@ def _sums(image, windows, power):
 
 def _spread(dy, shape, windows):
     """The adjoint of `_sums` with power 1: each value, divided, to its window's places."""
-    dx = np.empty(shape, dy.dtype)
+    dx = empty(shape, dy.dtype)
     if dx.size:
         kernels.sum_pool_backward(dy, dx, windows.cover, windows.divisor, threads_for(dx.size))
     return dx

@@ -42,34 +42,40 @@ def max_pool(
     floating[:, :, :, :, ::1] y,        # OUT  (N, D', H', W', C)
     int[:, :, :, :, ::1] index,         # OUT  same shape: the place of the maximum in D * H * W
     const Py_ssize_t[::1] windows,
+    floating floor,
     int n_threads,
 ):
-    """y := the largest value of each window; the first of equals, NaN before all."""
+    """y := the largest value of each window; the first of equals, NaN before all.
+
+    Where none is larger than a finite ``floor``, that is the value, and the index -1.
+    """
     cdef Spans s = read_spans(windows)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
     for line in prange(x.shape[0] * lines, schedule="static", nogil=True, num_threads=n_threads):
         _max_line(
             &x[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
-            x.shape[4], &y[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0],
+            x.shape[4], floor,
+            &y[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0],
             &index[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0])
 
 
 cdef void _max_line(
     const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t channels,
-    floating* y, int* index,
+    floating floor, floating* y, int* index,
 ) noexcept nogil:
     cdef Py_ssize_t k, part, c
     for k in range(s.count[2]):
         for part in range((channels + CHUNK - 1) // CHUNK):
             c = part * CHUNK
-            _max_window(x + c, s, i, j, k, channels, min(CHUNK, channels - c), y + c, index + c)
+            _max_window(
+                x + c, s, i, j, k, channels, min(CHUNK, channels - c), floor, y + c, index + c)
         y += channels
         index += channels
 
 
 cdef inline void _max_window(
     const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t k,
-    Py_ssize_t channels, Py_ssize_t width, floating* y, int* index,
+    Py_ssize_t channels, Py_ssize_t width, floating floor, floating* y, int* index,
 ) noexcept nogil:
     """The first `width` channels of output (i, j, k)."""
     cdef Py_ssize_t c, z = s.first[0][i], v = s.first[1][j], u = s.first[2][k]
@@ -80,8 +86,11 @@ cdef inline void _max_window(
     cdef bint larger
     if z >= s.stop[0][i] or v >= s.stop[1][j] or u >= s.stop[2][k]:
         place = -1  # a dilated window may have all its taps in the padding
+        floor = -INFINITY
+    elif floor > -INFINITY:
+        place = -1
     for c in range(width):  # vectorised
-        largest[c] = -INFINITY
+        largest[c] = floor
         places[c] = <int> place
     while z < s.stop[0][i]:
         v = s.first[1][j]

@@ -78,7 +78,7 @@ class Sequential(_Numbered):
 
     def fused(self, input, residual=None, activation=NONE):
         """activation(forward(input) + residual), in as few passes as the modules allow."""
-        modules = deque(self)
+        given, modules = input, deque(self)
         while modules:
             module = modules.popleft()
             if not modules:
@@ -87,6 +87,8 @@ class Sequential(_Numbered):
             if following is not None and _fuses(module):
                 modules.popleft()
                 input = fused(module, input, None, following)
+            elif _pools_relu(module, modules[0]) and not (input is given and module.inplace):
+                input = modules.popleft().of_relu(input)
             else:
                 input = module(input)
         return _finish(input, residual, activation)
@@ -167,6 +169,10 @@ _ACTIVATIONS = {
 
 def _fuses(module):
     return type(module).forward in _FUSED
+
+
+def _pools_relu(module, pool):
+    return activation_of(module) == RELU and hasattr(pool, "of_relu") and pool.takes_relu()
 
 
 def activation_of(module):

@@ -1,6 +1,7 @@
 """Pooling layers."""
 
 import fastconv.functional as F
+from fastconv.functional.pool import max_pool_of_relu
 from fastconv.nn.module import Module
 
 __all__ = [
@@ -51,6 +52,14 @@ class _MaxPool(_Pool):
         ceil_mode=False,
     ):
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+    def takes_relu(self):
+        """Whether :meth:`of_relu` may stand for this module after a ReLU."""
+        return type(self).forward is _Pool.forward and not self.return_indices
+
+    def of_relu(self, input):
+        """forward(relu(input)), without the pass of ReLU."""
+        return max_pool_of_relu(self.n, input, *(getattr(self, name) for name in self.names[:-1]))
 
 
 class _AvgPool(_Pool):
@@ -130,16 +139,19 @@ class AvgPool3d(_AvgPool):
 
 class MaxPool1d(_MaxPool):
     __doc__ = _MaxPool.__doc__
+    n = 1
     function = F.max_pool1d
 
 
 class MaxPool2d(_MaxPool):
     __doc__ = _MaxPool.__doc__
+    n = 2
     function = F.max_pool2d
 
 
 class MaxPool3d(_MaxPool):
     __doc__ = _MaxPool.__doc__
+    n = 3
     function = F.max_pool3d
 
 

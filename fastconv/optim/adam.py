@@ -5,7 +5,10 @@ import math
 import numpy as np
 
 from fastconv._checks import integer
-from fastconv.optim.optimizer import Optimizer, at_least, boolean, check_arrays, in_blocks
+from fastconv.kernels import optim as kernels
+from fastconv.optim.optimizer import Optimizer, at_least, boolean, check_arrays, update
+
+__all__ = ["Adam", "AdamW"]
 
 
 class Adam(Optimizer):
@@ -57,6 +60,7 @@ class Adam(Optimizer):
     array([ 0.5, -1.5], dtype=float32)
     """
 
+    _moments = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     _decoupled_weight_decay = False
 
     def __init__(
@@ -94,7 +98,7 @@ class Adam(Optimizer):
     def _check_state(self, name, state, data):
         arrays = dict(state)
         integer(f"{name}['step']", arrays.pop("step", None), 1)
-        check_arrays(name, arrays, data, ["exp_avg", "exp_avg_sq"], ["max_exp_avg_sq"])
+        check_arrays(name, arrays, data, self._moments[:2], self._moments[2:])
 
     def _update(self, data, grad, state, group):
         if not state:
@@ -105,32 +109,26 @@ class Adam(Optimizer):
             state["max_exp_avg_sq"] = np.zeros_like(data)
         state["step"] += 1
         beta1, beta2 = map(float, group["betas"])
-        lr, eps, weight_decay = (float(group[name]) for name in ("lr", "eps", "weight_decay"))
-        step_size = lr / (1 - beta1 ** state["step"])
-        root_correction = math.sqrt(1 - beta2 ** state["step"])
-
+        lr, weight_decay = float(group["lr"]), float(group["weight_decay"])
+        shrink = 1.0
+        if self._decoupled_weight_decay:
+            shrink, weight_decay = 1 - lr * weight_decay, 0.0
+        options = (
+            -1 if group["maximize"] else 1,
+            weight_decay,
+            shrink,
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            math.sqrt(1 - beta2 ** state["step"]),
+            group["eps"],
+            lr / (1 - beta1 ** state["step"]),
+        )
         moments = [state["exp_avg"], state["exp_avg_sq"]]
         if group["amsgrad"]:
-            moments.append(state["max_exp_avg_sq"])
-        for g, p, m, v, *largest in in_blocks(grad, data, *moments):
-            if group["maximize"]:
-                g = -g
-            if weight_decay:
-                if self._decoupled_weight_decay:
-                    p *= 1 - lr * weight_decay
-                else:
-                    g = g + weight_decay * p
-            m += (1 - beta1) * (g - m)
-            v *= beta2
-            v += (1 - beta2) * g * g
-            if largest:
-                v = np.maximum(v, largest[0], out=largest[0])
-            denominator = np.sqrt(v)
-            denominator /= root_correction
-            denominator += eps
-            np.divide(m, denominator, out=denominator)
-            denominator *= step_size
-            p -= denominator
+            update(kernels.adam, grad, data, *moments, state["max_exp_avg_sq"], options=options)
+        else:
+            update(kernels.adam, grad, data, *moments, options=(None, *options))
 
 
 class AdamW(Adam):

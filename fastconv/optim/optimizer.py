@@ -7,19 +7,17 @@ from collections.abc import Iterable, Mapping, Set
 
 import numpy as np
 
-from fastconv._checks import real
+from fastconv._checks import FLOATS, real
+from fastconv._threads import threads_for
 from fastconv.autograd import Tensor
-
-# Elements updated at a time: so few that all blocks of one update stay in a core's cache through
-# its passes, and main memory is read and written once.
-BLOCK = 16384
 
 
 class Optimizer:
     """Base class of all optimizers.
 
     A subclass checks its options in ``_check_options``, checks what `load_state_dict` is given
-    in ``_check_state``, and changes one parameter in ``_update``.
+    in ``_check_state``, names in ``_moments`` the arrays of its state that have a value for each
+    one of the parameter, and changes one parameter in ``_update``.
 
     Parameters
     ----------
@@ -55,6 +53,8 @@ class Optimizer:
     >>> kernel.data, bias.data
     (array([0.5], dtype=float32), array([-1.], dtype=float32))
     """
+
+    _moments = ()
 
     def __init__(self, params, defaults):
         self._check_options(defaults)
@@ -121,19 +121,46 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            If a gradient has not the shape and dtype of its parameter, or a parameter is
-            read-only. No parameter has been changed then.
+            If a gradient has not the shape and dtype of its parameter, a parameter is read-only
+            or not of floats, or has another shape than at its last step. No parameter has been
+            changed then.
         """
         loss = None if closure is None else closure()
         for i, group in enumerate(self.param_groups):
             self._check_options(group)
             for j, param in enumerate(group["params"]):
-                _check_gradient(f"param_groups[{i}]['params'][{j}]", param)
+                if param.grad is not None:
+                    self._check_parameter(f"param_groups[{i}]['params'][{j}]", param)
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None:
                     self._update(param.data, param.grad, self.state[param], group)
         return loss
+
+    def _check_parameter(self, name, param):
+        """Raise unless data, gradient and state can go through a step."""
+        data, grad = param.data, param.grad
+        if not isinstance(grad, np.ndarray):
+            raise TypeError(f"{name}.grad must be None or an ndarray, got {type(grad).__name__}")
+        if data.dtype.type not in FLOATS:
+            raise TypeError(f"{name}.data must be float32 or float64, got {data.dtype}")
+        if grad.dtype != data.dtype:
+            raise TypeError(
+                f"{name}.grad must have dtype {data.dtype}, as its data, got {grad.dtype}"
+            )
+        if grad.shape != data.shape:
+            raise ValueError(
+                f"{name}.grad must have shape {data.shape}, as its data, got {grad.shape}"
+            )
+        if not data.flags.writeable:
+            raise ValueError(f"{name}.data must be writable, got a read-only array")
+        state = self.state.get(param)
+        for key in self._moments if state else ():
+            if key in state and state[key].shape != data.shape:
+                raise ValueError(
+                    f"{name}.data must have shape {state[key].shape}, as its {key}, "
+                    f"got {data.shape}"
+                )
 
     def _check_options(self, options):
         """Raise unless the values of `options`, the defaults or a group, are possible."""
@@ -314,20 +341,29 @@ def unpack_state(arrays, meta):
     return {"state": state, "param_groups": groups}
 
 
-def in_blocks(readonly, *in_place):
-    """Walk over arrays of one shape in memory order, a cache-sized stretch of each at a time.
+def update(kernel, grad, data, *moments, options):
+    """Run a kernel over the memory of arrays of one shape; all but `grad` change in place."""
+    order = data
+    if data.ravel("K").flags.owndata or not data.dtype.isnative:  # gaps, or axes run backwards
+        order = np.empty_like(data, data.dtype.newbyteorder("="))
+    arrays = [grad, data, *moments]
+    dense = [_in_order_of(array, order) for array in arrays]
+    kernel(*[array.ravel("K") for array in dense], *options, threads_for(data.size))
+    for i in range(1, len(arrays)):
+        if dense[i] is not arrays[i]:
+            arrays[i][...] = dense[i]
 
-    Yields tuples of 1-D arrays. What is written to those of `in_place` arrives in the arrays.
-    """
-    operand_flags = [["readonly"]] + [["readwrite"]] * len(in_place)
-    with np.nditer(
-        (readonly, *in_place),
-        ["external_loop", "buffered", "zerosize_ok"],
-        operand_flags,
-        order="K",
-        buffersize=BLOCK,
-    ) as blocks:
-        yield from blocks
+
+def _in_order_of(array, order):
+    """`array` if kernels can read it in the memory order of `order`, otherwise such a copy."""
+    same = array.strides == order.strides or (
+        array.flags.c_contiguous and order.flags.c_contiguous  # strides of one place say nothing
+    )
+    if same and array.dtype == order.dtype and array.flags.aligned:
+        return array
+    copied = np.empty_like(order)
+    copied[...] = array
+    return copied
 
 
 def at_least(name, value, minimum, below=math.inf):
@@ -376,20 +412,6 @@ def _as_groups(params):
     if not params:
         raise ValueError("params must hold at least one Tensor, got an empty iterable")
     return params if isinstance(params[0], Mapping) else [{"params": params}]
-
-
-def _check_gradient(name, param):
-    data, grad = param.data, param.grad
-    if grad is None:
-        return
-    if not isinstance(grad, np.ndarray):
-        raise TypeError(f"{name}.grad must be None or an ndarray, got {type(grad).__name__}")
-    if grad.dtype != data.dtype:
-        raise TypeError(f"{name}.grad must have dtype {data.dtype}, as its data, got {grad.dtype}")
-    if grad.shape != data.shape:
-        raise ValueError(f"{name}.grad must have shape {data.shape}, as its data, got {grad.shape}")
-    if not data.flags.writeable:
-        raise ValueError(f"{name}.data must be writable, got a read-only array")
 
 
 def _check_parts(name, parts):

@@ -3,7 +3,10 @@
 import numpy as np
 
 from fastconv._checks import real
-from fastconv.optim.optimizer import Optimizer, at_least, boolean, check_arrays, in_blocks
+from fastconv.kernels import optim as kernels
+from fastconv.optim.optimizer import Optimizer, at_least, boolean, check_arrays, update
+
+__all__ = ["SGD"]
 
 
 class SGD(Optimizer):
@@ -57,6 +60,8 @@ class SGD(Optimizer):
     array([0.125], dtype=float32)
     """
 
+    _moments = ("momentum_buffer",)
+
     def __init__(
         self,
         params,
@@ -91,31 +96,16 @@ class SGD(Optimizer):
             )
 
     def _check_state(self, name, state, data):
-        check_arrays(name, state, data, optional=["momentum_buffer"])
+        check_arrays(name, state, data, optional=self._moments)
 
     def _update(self, data, grad, state, group):
-        lr, weight_decay = float(group["lr"]), float(group["weight_decay"])
-        momentum, dampening = float(group["momentum"]), float(group["dampening"])
-        maximize, nesterov = group["maximize"], group["nesterov"]
+        momentum, share = group["momentum"], 1 - float(group["dampening"])
+        options = (-1 if group["maximize"] else 1, group["weight_decay"], group["lr"])
         if momentum == 0:
-            for g, p in in_blocks(grad, data):
-                p -= lr * _decayed(g, p, weight_decay, maximize)
+            update(kernels.sgd, grad, data, options=options)
             return
-        first = "momentum_buffer" not in state
-        if first:
+        if "momentum_buffer" not in state:
             state["momentum_buffer"] = np.zeros_like(data)
-        for g, p, b in in_blocks(grad, data, state["momentum_buffer"]):
-            g = _decayed(g, p, weight_decay, maximize)
-            if first:
-                b[...] = g
-            else:
-                b *= momentum
-                b += (1 - dampening) * g
-            p -= lr * (g + momentum * b if nesterov else b)
-
-
-def _decayed(g, p, weight_decay, maximize):
-    """The gradient to descend by: g + weight_decay p, or -g + weight_decay p to climb."""
-    if maximize:
-        g = -g
-    return g + weight_decay * p if weight_decay else g
+            share = 1
+        options += (momentum, share, group["nesterov"])
+        update(kernels.sgd_momentum, grad, data, state["momentum_buffer"], options=options)
