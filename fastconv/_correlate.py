@@ -1,6 +1,7 @@
 """Correlations and their gradients by weight: what was planned, carried out."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -18,10 +19,10 @@ from fastconv._threads import blas_threads_for, single_threaded_blas, threads_fo
 from fastconv.kernels import conv as gemm
 from fastconv.kernels import direct, grouped, layout, winograd
 
-__all__ = ["Prepared", "correlate", "correlate_weight"]
+__all__ = ["Fixed", "Prepared", "bind", "correlate", "correlate_weight"]
 
 
-def correlate(x, w, bias, y, frame, algorithm, prepared=None, residual=None, activation=None):
+def correlate(x, w, bias, y, frame, algorithm, prepared=None, residual=None, activation=NONE):
     """Set y, at the frame's places, to act(x correlated with w + bias + residual).
 
     Parameters
@@ -33,22 +34,47 @@ def correlate(x, w, bias, y, frame, algorithm, prepared=None, residual=None, act
     frame : fastconv._geometry.Frame
     algorithm : str
         One of :data:`fastconv._algorithm.ALGORITHMS`.
-    prepared : Prepared, optional
+    prepared : Prepared or Fixed, optional
         Keeps the form of the weights that kernels read.
     residual : ndarray of y's shape and dtype, optional
         Apart from y in memory.
     activation : fastconv._activation.Activation, optional
     """
-    if not x.shape[0]:
-        return
-    epilogue = residual, *(NONE if activation is None else activation)
+    bind(x, w, bias, y, frame, algorithm, prepared, residual, activation)[1]()
+
+
+def bind(
+    x,
+    w,
+    bias,
+    y,
+    frame,
+    algorithm,
+    prepared=None,
+    residual=None,
+    activation=NONE,
+    take=empty,
+):
+    """The plan of :func:`correlate`, and a call that carries it out on these arrays, any time.
+
+    What its threads work in is what ``take(shape, dtype)`` returns.
+    """
     shape = Shape(x.shape[0], *w.shape[:2], w.shape[5], x.itemsize)
-    plan = plan_correlation(shape, frame, algorithm)
-    prepared = _NOT_KEPT if prepared is None else prepared
-    if WAYS[plan.way](plan, x, w, bias, y, epilogue, frame, prepared):
-        # An infinity or NaN has spread over its tile: let it reach only who reads it.
-        plan = plan_direct(shape, frame)
-        WAYS[plan.way](plan, x, w, bias, y, epilogue, frame, prepared)
+    plan = plan_correlation(shape, frame, algorithm, prepared is not None)
+    if not x.shape[0]:
+        return plan, lambda: None
+    arguments = x, w, bias, y, (residual, *activation), frame
+    kept = _NOT_KEPT if prepared is None else prepared
+    call = WAYS[plan.way](plan, *arguments, kept, take)
+    if plan.algorithm != "winograd":
+        return plan, call
+
+    def careful():
+        if call():  # An infinity or NaN has spread over its tile: let it reach only who reads it.
+            other = plan_direct(shape, frame)
+            WAYS[other.way](other, *arguments, _NOT_KEPT, empty)()
+
+    return plan, careful
 
 
 class Prepared:
@@ -74,6 +100,18 @@ class Prepared:
         return Prepared, ()  # copies and pickles of a layer make their own
 
 
+class Fixed:
+    """The same for weights that nobody changes."""
+
+    def __init__(self):
+        self._kept = {}
+
+    def get(self, key, w, make):
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+
 class _NotKept:
     def get(self, key, w, make):
         return make()
@@ -92,14 +130,17 @@ def _padded_bias(bias, groups, outputs, width, dtype):
     return padded
 
 
-def _scratch(plan, dtype, threads_for=threads_for):
+def _scratch(plan, dtype, take=empty, threads_for=threads_for):
     """The last arguments of a kernel: what its threads work in, and how many they are."""
     threads = threads_for(plan.operations)
     needed = ((plan.work, dtype), (plan.pointers, np.intp))
-    return *(workspace(threads, size, kind) for size, kind in needed if size), threads
+    return *(workspace(threads, size, kind, take) for size, kind in needed if size), threads
 
 
-def _gemm(plan, x, w, bias, y, epilogue, frame, prepared):
+# Each way is a function that returns the call of its kernel.
+
+
+def _gemm(plan, x, w, bias, y, epilogue, frame, prepared, take):
     # BLAS reads (K, taps * C) and its transpose alike: take the one that is nearer
     by_output = w.strides[5] == w.itemsize
     rows = w if by_output else w.transpose(0, 2, 3, 4, 5, 1)
@@ -107,13 +148,17 @@ def _gemm(plan, x, w, bias, y, epilogue, frame, prepared):
     rows = np.ascontiguousarray(rows).reshape(
         (groups, outputs, depth) if by_output else (groups, depth, outputs)
     )
-    scratch = _scratch(plan, x.dtype, blas_threads_for)
+    scratch = _scratch(plan, x.dtype, take, blas_threads_for)
     bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    with single_threaded_blas:
-        failed = gemm.correlate(
-            x, rows, by_output, bias, y, *epilogue, frame.packed, *plan.cut, *scratch
-        )
-    check_blas(failed)
+
+    def call():
+        with single_threaded_blas:
+            failed = gemm.correlate(
+                x, rows, by_output, bias, y, *epilogue, frame.packed, *plan.cut, *scratch
+            )
+        check_blas(failed)
+
+    return call
 
 
 def _packed(plan, w, prepared):
@@ -127,29 +172,27 @@ def _packed(plan, w, prepared):
     return prepared.get(plan.prepared, w, pack)
 
 
-def _tiles(plan, x, w, bias, y, epilogue, frame, prepared):
+def _tiles(plan, x, w, bias, y, epilogue, frame, prepared, take):
     packed = _packed(plan, w, prepared)
     groups, panels, _, width = plan.prepared
     bias = _padded_bias(bias, groups, w.shape[1], panels * width, x.dtype)
-    scratch = _scratch(plan, x.dtype)
-    direct.correlate(x, packed, bias, w.shape[1], y, *epilogue, frame.packed, *plan.cut, *scratch)
+    arguments = x, packed, bias, w.shape[1], y, *epilogue, frame.packed, *plan.cut
+    return partial(direct.correlate, *arguments, *_scratch(plan, x.dtype, take))
 
 
-def _lines(plan, x, w, bias, y, epilogue, frame, prepared):
+def _lines(plan, x, w, bias, y, epilogue, frame, prepared, take):
     packed = _packed(plan, w, prepared)
     _, panels, _, width = plan.prepared
     bias = _padded_bias(bias, 1, w.shape[1], panels * width, x.dtype)
-    scratch = _scratch(plan, x.dtype)
-    direct.correlate_lines(
-        x, packed[0], bias[0], w.shape[1], y, *epilogue, frame.packed, *plan.cut, *scratch
-    )
+    arguments = x, packed[0], bias[0], w.shape[1], y, *epilogue, frame.packed, *plan.cut
+    return partial(direct.correlate_lines, *arguments, *_scratch(plan, x.dtype, take))
 
 
-def _dots(plan, x, w, bias, y, epilogue, frame, prepared):
+def _dots(plan, x, w, bias, y, epilogue, frame, prepared, take):
     rows = np.ascontiguousarray(w).reshape(plan.prepared)
     bias = _padded_bias(bias, *w.shape[:2], w.shape[1], x.dtype)
-    scratch = _scratch(plan, x.dtype)
-    direct.correlate_dots(x, rows, bias, y, *epilogue, frame.packed, *plan.cut, *scratch)
+    arguments = x, rows, bias, y, *epilogue, frame.packed, *plan.cut
+    return partial(direct.correlate_dots, *arguments, *_scratch(plan, x.dtype, take))
 
 
 def _by_tap(plan, w, bias):
@@ -159,15 +202,16 @@ def _by_tap(plan, w, bias):
     return weights, _padded_bias(bias, 1, channels, channels, w.dtype)[0]
 
 
-def _grouped(plan, x, w, bias, y, epilogue, frame, prepared):
+def _grouped(plan, x, w, bias, y, epilogue, frame, prepared, take):
     weights, bias = _by_tap(plan, w, bias)
-    scratch = _scratch(plan, x.dtype)
-    grouped.correlate(x, weights, bias, y, *epilogue, frame.packed, *plan.cut, *scratch)
+    arguments = x, weights, bias, y, *epilogue, frame.packed, *plan.cut
+    return partial(grouped.correlate, *arguments, *_scratch(plan, x.dtype, take))
 
 
-def _depthwise(plan, x, w, bias, y, epilogue, frame, prepared):
+def _depthwise(plan, x, w, bias, y, epilogue, frame, prepared, take):
     weights, bias = _by_tap(plan, w, bias)
-    grouped.correlate_lines(x, weights, bias, y, *epilogue, frame.packed, *_scratch(plan, x.dtype))
+    arguments = x, weights, bias, y, *epilogue, frame.packed
+    return partial(grouped.correlate_lines, *arguments, *_scratch(plan, x.dtype, take))
 
 
 def _transformed(plan, w, frame, prepared):
@@ -184,19 +228,17 @@ def _transformed(plan, w, frame, prepared):
     return prepared.get((plan.prepared, *tile, *frame.step), w, transform)
 
 
-def _blocks(plan, x, w, bias, y, epilogue, frame, prepared):
-    """Whether an output is infinite or NaN, and others of its tile with it."""
+def _blocks(plan, x, w, bias, y, epilogue, frame, prepared, take):
+    """Its call returns whether an output is infinite or NaN, and others of its tile with it."""
     weights = _transformed(plan, w, frame, prepared)
     bias = _padded_bias(bias, 1, w.shape[1], len(weights) * plan.cut[-1], x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
-    scratch = _scratch(plan, x.dtype)
-    return winograd.correlate_blocks(
-        x, weights, bias, y, *epilogue, frame.packed, *plan.cut, zeros, *scratch
-    )
+    arguments = x, weights, bias, y, *epilogue, frame.packed, *plan.cut, zeros
+    return partial(winograd.correlate_blocks, *arguments, *_scratch(plan, x.dtype, take))
 
 
-def _shared(plan, x, w, bias, y, epilogue, frame, prepared):
-    """Whether an output is infinite or NaN, and others of its tile with it."""
+def _shared(plan, x, w, bias, y, epilogue, frame, prepared, take):
+    """Its call returns whether an output is infinite or NaN, and others of its tile with it."""
     panels, size = plan.prepared
     if plan.whole or prepared is not _NOT_KEPT:
         weights = _transformed(plan, w, frame, prepared)
@@ -204,11 +246,9 @@ def _shared(plan, x, w, bias, y, epilogue, frame, prepared):
         weights = np.empty((0, size), x.dtype)
     bias = _padded_bias(bias, 1, w.shape[1], panels * plan.cut[-1], x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
-    (v,) = (empty((size,), x.dtype) for size in plan.common)
-    scratch = _scratch(plan, x.dtype)
-    return winograd.correlate_shared(
-        x, w[0], weights, bias, y, *epilogue, frame.packed, *plan.cut, zeros, v, *scratch
-    )
+    (v,) = (take((size,), x.dtype) for size in plan.common)
+    arguments = x, w[0], weights, bias, y, *epilogue, frame.packed, *plan.cut, zeros, v
+    return partial(winograd.correlate_shared, *arguments, *_scratch(plan, x.dtype, take))
 
 
 WAYS = {
@@ -250,7 +290,7 @@ def _gemm_weight(plan, x, dy, shape, frame):
     (size,) = plan.common
     dw = empty((shape.groups, shape.outputs, shape.depth(frame)), x.dtype)
     parts = empty((size,), x.dtype).reshape(-1, *dw.shape) if size else dw[None]
-    scratch = _scratch(plan, x.dtype, blas_threads_for)
+    scratch = _scratch(plan, x.dtype, empty, blas_threads_for)
     with single_threaded_blas:
         failed = gemm.correlate_weight(x, dy, parts, frame.packed, *plan.cut, *scratch)
     check_blas(failed)

@@ -69,6 +69,8 @@ SCHEMES = {
 # multiplications of the products: some five instructions, twice that with their memory. As
 # measured by ``fastconv bench algorithms``.
 TRANSFORM = 12
+# To read a prepared weight from memory.
+STREAM = 16
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
 SHARED_CHANNELS = 192
 # ... up to so many bytes of them at a time.
@@ -152,16 +154,19 @@ _ALGORITHMS = {"gemm": "gemm", **dict.fromkeys(("blocks", "shared", "winograd"),
 
 
 @functools.lru_cache(CACHED_SHAPES)
-def plan_correlation(shape, frame, algorithm):
-    """The :class:`Plan` of a forward pass or a gradient by input."""
-    way, tile = choose(shape, frame, algorithm)
+def plan_correlation(shape, frame, algorithm, prepared=False):
+    """The :class:`Plan` of a forward pass or a gradient by input.
+
+    `prepared` tells whether the weights are kept in the form that the kernel reads.
+    """
+    way, tile = choose(shape, frame, algorithm, prepared)
     if way == "winograd":
         return _plan_winograd(shape, frame, tile)
     return _plan_gemm(shape, frame) if way == "gemm" else plan_direct(shape, frame)
 
 
 @functools.lru_cache(CACHED_SHAPES)
-def choose(shape, frame, algorithm):
+def choose(shape, frame, algorithm, prepared=False):
     """(way, tile of winograd or None)."""
     if algorithm == "gemm" or not direct.SUPPORTED:
         return "gemm", None
@@ -174,7 +179,8 @@ def choose(shape, frame, algorithm):
         )
         if tile and (
             algorithm == "winograd"
-            or sum(_winograd_cost(shape, frame, tile)) < _direct_cost(shape, frame)
+            or sum(_winograd_cost(shape, frame, tile, prepared))
+            < _direct_cost(shape, frame, prepared)
         ):
             return "winograd", tile
     return "direct", None
@@ -218,19 +224,20 @@ def _distinct(frame, tile):
     )
 
 
-def _direct_cost(shape, frame):
-    """Multiplications, those for the padding of the last panel included."""
+def _direct_cost(shape, frame, prepared=False):
+    """Multiplications, those for the padding of the last panel included, and prepared weights."""
     outputs = shape.outputs
     if not _is_dots(shape):
         outputs = _padded(outputs, direct.panel_width(shape.itemsize, outputs))
-    return shape.products(frame) // shape.outputs * outputs
+    weights = STREAM * shape.groups * outputs * shape.depth(frame) if prepared else 0
+    return shape.products(frame) // shape.outputs * outputs + weights
 
 
 def _padded(outputs, width):
     return -(-outputs // width) * width
 
 
-def _winograd_cost(shape, frame, tile):
+def _winograd_cost(shape, frame, tile, prepared=False):
     """Multiplications for all tiles and for the weights, with transforms counted as such."""
     outputs = _padded(shape.outputs, direct.panel_width(shape.itemsize))
     products = frame.taps[0] * shape.channels * outputs
@@ -238,7 +245,7 @@ def _winograd_cost(shape, frame, tile):
     elements = _elements(frame, tile)
     return (
         elements * _tiles(shape, frame, tile) * (products + transforms),
-        _distinct(frame, tile) * TRANSFORM * products,
+        _distinct(frame, tile) * (STREAM if prepared else TRANSFORM) * products,
     )
 
 

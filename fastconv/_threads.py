@@ -150,12 +150,12 @@ def threads_for(work):
     return n
 
 
-def workspace(threads, size, dtype):
+def workspace(threads, size, dtype, take=empty):
     """Uninitialised memory for each thread, a row of at least `size` values.
 
     Rows are a pair of cache lines apart: threads that write to one line wait for each other.
     """
-    return empty((threads, size + 128 // np.dtype(dtype).itemsize), dtype)
+    return take((threads, size + 128 // np.dtype(dtype).itemsize), dtype)
 
 
 def _one_thread_in_child():

@@ -20,6 +20,7 @@ __all__ = ["Tensor", "apply", "is_grad_enabled", "no_grad"]
 
 class _Mode(threading.local):
     recording = True
+    tracer = None  # told of every operator: rule, arrays, options, result
 
 
 _mode = _Mode()
@@ -57,6 +58,21 @@ def no_grad():
         yield
     finally:
         _mode.recording = before
+
+
+@contextlib.contextmanager
+def traced(tracer):
+    """Context within which `tracer` is called with every operator of this thread."""
+    before, _mode.tracer = _mode.tracer, tracer
+    try:
+        yield
+    finally:
+        _mode.tracer = before
+
+
+def is_traced():
+    """Whether operators on this thread are traced."""
+    return _mode.tracer is not None
 
 
 class _Node:
@@ -303,12 +319,16 @@ def apply(rule, *inputs, **options):
     if not any(isinstance(x, Tensor) for x in inputs):
         result, _, *extra = rule((False,) * len(inputs), *inputs, **options)
         result = np.asarray(result)  # NumPy makes scalars of arrays without axes
+        if _mode.tracer is not None:
+            _mode.tracer(rule, inputs, options, result)
         return (result, *extra) if extra else result
     recording = _mode.recording
     needs = tuple(isinstance(x, Tensor) and recording and x.requires_grad for x in inputs)
     arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
     result, backward, *extra = rule(needs, *arrays, **options)
     out = Tensor(result)
+    if _mode.tracer is not None:
+        _mode.tracer(rule, arrays, options, out.data)
     if any(needs) and out.dtype.kind == "f":
         targets = tuple(
             (x if x._node is None else x._node) if need else None
@@ -337,7 +357,7 @@ def apply_in_place(rule, target, **options):
     result = apply(rule, target, **options)
     if result._node is not None:
         target.data, target._node, target._requires_grad = result.data, result._node, True
-    elif target._saved:
+    elif target._saved or _mode.tracer is not None:
         target.data = result.data
     else:
         target.data[...] = result.data

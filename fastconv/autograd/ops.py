@@ -125,6 +125,12 @@ def _reshape(needs, x, *, shape):
     return x.reshape(shape), lambda g: (g.reshape(before),)
 
 
+def _flatten(needs, x, *, first, last):
+    before = x.shape
+    merged = math.prod(before[first : last + 1])
+    return x.reshape(*before[:first], merged, *before[last + 1 :]), lambda g: (g.reshape(before),)
+
+
 def _permute(needs, x, *, axes):
     return x.transpose(axes), lambda g: (g.transpose(np.argsort(axes)),)
 
@@ -240,9 +246,7 @@ def _method_flatten(self, start_dim=0, end_dim=-1):
     last = _checks.axis("end_dim", end_dim, self.ndim)
     if first > last:
         raise ValueError(f"start_dim={start_dim} must not come after end_dim={end_dim}")
-    shape = self.shape
-    merged = math.prod(shape[first : last + 1])
-    return apply(_reshape, self, shape=(*shape[:first], merged, *shape[last + 1 :]))
+    return apply(_flatten, self, first=first, last=last)
 
 
 def _method_astype(self, dtype):

@@ -10,7 +10,7 @@ from fastconv._activation import NONE
 from fastconv._correlate import correlate, correlate_weight
 from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty, zeros
-from fastconv.autograd.engine import apply
+from fastconv.autograd.engine import apply, is_traced
 from fastconv.functional._shared import channel_sums
 from fastconv.kernels import small
 
@@ -148,7 +148,7 @@ def conv(n, input, weight, bias, stride, padding, dilation, groups, algorithm=No
     algorithm = _algorithm.resolve(algorithm)
     options = (n, stride, padding, dilation, groups)
     call = _known(options, input, weight, bias)
-    if call is not None:
+    if call is not None and not is_traced():
         return _forward(call, input, weight, bias, algorithm, prepared)[0]
     return apply(
         _conv_rule,
@@ -214,7 +214,7 @@ def _checked(x, w, b, n, stride, padding, dilation, groups):
     key = None
     if all(array is other for array, other in zip(given, (x, w, b), strict=True)):
         key = _key((n, stride, padding, dilation, groups), x, w, b)
-    groups = _check(n, batch, w, b, groups)
+    groups = check(n, batch, w, b, groups)
     geometry = _geometry.convolution(batch.shape[2:], w.shape[2:], stride, padding, dilation)
     memory = (len(batch), *geometry.frame.count, len(w))
     call = _Call(
@@ -256,7 +256,8 @@ def _forward(call, x, w, b, algorithm, prepared, residual=None, activation=NONE)
     return (result[0] if call.unbatched else result), image, kernels
 
 
-def _check(n, x, w, b, groups):
+def check(n, x, w, b, groups):
+    """`groups`, if the shapes fit together."""
     if w.ndim != n + 2:
         raise ValueError(
             f"weight must have {n + 2} axes (outputs, inputs / groups, {n} spatial), "

@@ -40,7 +40,7 @@ cdef Spans read_spans(const Py_ssize_t[::1] values) noexcept nogil:
 def max_pool(
     const floating[:, :, :, :, ::1] x,  # IN   (N, D, H, W, C)
     floating[:, :, :, :, ::1] y,        # OUT  (N, D', H', W', C)
-    int[:, :, :, :, ::1] index,         # OUT  same shape: the place of the maximum in D * H * W
+    int[:, :, :, :, ::1] index,         # OUT  the maxima's places in D * H * W, or None
     const Py_ssize_t[::1] windows,
     floating floor,
     int n_threads,
@@ -51,12 +51,14 @@ def max_pool(
     """
     cdef Spans s = read_spans(windows)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
+    cdef bint indexed = index is not None
     for line in prange(x.shape[0] * lines, schedule="static", nogil=True, num_threads=n_threads):
         _max_line(
             &x[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             x.shape[4], floor,
             &y[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0],
-            &index[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0])
+            &index[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0]
+            if indexed else NULL)
 
 
 cdef void _max_line(
@@ -68,9 +70,11 @@ cdef void _max_line(
         for part in range((channels + CHUNK - 1) // CHUNK):
             c = part * CHUNK
             _max_window(
-                x + c, s, i, j, k, channels, min(CHUNK, channels - c), floor, y + c, index + c)
+                x + c, s, i, j, k, channels, min(CHUNK, channels - c), floor, y + c,
+                index + c if index != NULL else NULL)
         y += channels
-        index += channels
+        if index != NULL:
+            index += channels
 
 
 cdef inline void _max_window(
@@ -99,16 +103,23 @@ cdef inline void _max_window(
             while u < s.stop[2][k]:
                 place = (z * s.size[1] + v) * s.size[2] + u
                 at = x + place * channels
-                for c in range(width):  # vectorised
-                    larger = (at[c] > largest[c]) | (at[c] != at[c])
-                    largest[c] = at[c] if larger else largest[c]
-                    places[c] = <int> place if larger else places[c]
+                if index == NULL:
+                    for c in range(width):  # vectorised
+                        larger = (at[c] > largest[c]) | (at[c] != at[c])
+                        largest[c] = at[c] if larger else largest[c]
+                else:
+                    for c in range(width):  # vectorised
+                        larger = (at[c] > largest[c]) | (at[c] != at[c])
+                        largest[c] = at[c] if larger else largest[c]
+                        places[c] = <int> place if larger else places[c]
                 u += s.step[2]
             v += s.step[1]
         z += s.step[0]
     for c in range(width):
         y[c] = largest[c]
-        index[c] = places[c]
+    if index != NULL:
+        for c in range(width):
+            index[c] = places[c]
 
 
 def max_pool_backward(

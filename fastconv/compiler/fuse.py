@@ -1,0 +1,135 @@
+"""Fewer operators that compute the same: passes over a graph."""
+
+import math
+
+import numpy as np
+
+from fastconv._activation import NONE, RELU
+
+__all__ = ["fuse"]
+
+
+def fuse(graph):
+    """The graph with every pass done until none finds anything more."""
+    nodes = None
+    while nodes != [node.output for node in graph.nodes]:
+        nodes = [node.output for node in graph.nodes]
+        for one_pass in (_fold_norms, _add_residuals, _activate, _pool_relus, _flatten_images):
+            graph = one_pass(graph)
+    return graph
+
+
+def _rewrite(graph, match):
+    """Each node, with the one that makes its input x, offered to ``match(node, maker, x)``.
+
+    Where x has no other use and a node is returned, that one takes the place of both.
+    """
+    found = _find(graph, match)
+    while found is not None:
+        place, gone, node = found
+        nodes = list(graph.nodes)
+        nodes[place] = node._replace(output=nodes[place].output)
+        del nodes[gone]
+        graph = graph._replace(nodes=nodes)
+        found = _find(graph, match)
+    return graph
+
+
+def _find(graph, match):
+    """(place of the node, place of the one before, what both become), or None."""
+    uses, makers = graph.uses(), {}
+    for place, node in enumerate(graph.nodes):
+        makers[node.output] = place
+        for value in node.values():
+            if value in makers and uses[value] == 1:
+                found = match(node, graph.nodes[makers[value]], value)
+                if found is not None:
+                    return place, makers[value], found
+    return None
+
+
+def _fold_norms(graph):
+    """conv or linear, then norm: W' = s W and b' = s (b - mean) + shift, in float64."""
+
+    def match(node, maker, value):
+        if node.operator != "norm" or maker.operator not in ("conv", "linear"):
+            return None
+        x, w, b, residual = maker.inputs
+        _, mean, scale, shift, added = node.inputs
+        if value != node.inputs[0] or residual is not None or _activation(maker) != NONE:
+            return None
+        if len(scale) != len(w):  # as linear's of more axes
+            return None
+        weights = w * scale.reshape(-1, *[1] * (w.ndim - 1))
+        b = shift + scale * ((0 if b is None else b.astype(np.float64)) - mean)
+        inputs = x, weights.astype(w.dtype), b.astype(w.dtype), added
+        options = {**maker.options, "activation": _activation(node)}
+        return maker._replace(inputs=inputs, options=options)
+
+    return _rewrite(graph, match)
+
+
+def _add_residuals(graph):
+    """conv, linear or norm, then add: the other summand is the first's residual."""
+
+    def match(node, maker, value):
+        takes = maker.operator in ("conv", "linear", "norm")
+        if node.operator != "add" or not takes or maker.inputs[-1] is not None:
+            return None
+        a, b = node.inputs
+        if a == b or _activation(maker) != NONE or not graph.same_shape(a, b):
+            return None
+        inputs = *maker.inputs[:-1], b if value == a else a
+        return maker._replace(
+            inputs=inputs, options={**maker.options, "activation": _activation(node)}
+        )
+
+    return _rewrite(graph, match)
+
+
+def _activate(graph):
+    """Anything that can, then a rectifier."""
+
+    def match(node, maker, value):
+        if node.operator != "rectify" or maker.operator not in ("conv", "linear", "norm", "add"):
+            return None
+        if _activation(maker) != NONE:
+            return None
+        return maker._replace(options={**maker.options, "activation": _activation(node)})
+
+    return _rewrite(graph, match)
+
+
+def _pool_relus(graph):
+    """ReLU and maximum commute: the maximum then starts at zero."""
+
+    def match(node, maker, value):
+        if node.operator not in ("max_pool", "adaptive_max_pool") or maker.operator != "rectify":
+            return None
+        if _activation(maker) != RELU or node.options["floor"] > -math.inf:
+            return None
+        return node._replace(inputs=maker.inputs, options={**node.options, "floor": 0.0})
+
+    return _rewrite(graph, match)
+
+
+def _flatten_images(graph):
+    """flatten, then linear: the rows of weights are sorted as images lie in memory."""
+
+    def match(node, maker, value):
+        if node.operator != "linear" or maker.operator != "flatten":
+            return None
+        if maker.options["first"] != 1 or value != node.inputs[0] or node.options.get("image"):
+            return None
+        if maker.options["last"] != len(graph.shapes[maker.inputs[0]]) - 1:
+            return None
+        if not 3 <= len(graph.shapes[maker.inputs[0]]) <= 5:
+            return None
+        inputs = maker.inputs[0], *node.inputs[1:]
+        return node._replace(inputs=inputs, options={**node.options, "image": True})
+
+    return _rewrite(graph, match)
+
+
+def _activation(node):
+    return node.options["activation"]

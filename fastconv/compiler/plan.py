@@ -1,0 +1,375 @@
+"""``compile``: a model as a plan that a user calls, looks at, saves and loads."""
+
+import threading
+from collections import OrderedDict, defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv import _checks
+from fastconv._correlate import Fixed
+from fastconv.autograd import Tensor
+from fastconv.compiler import files
+from fastconv.compiler.fuse import fuse
+from fastconv.compiler.graph import prune, trace
+from fastconv.compiler.program import Program
+
+__all__ = ["InferencePlan", "Profile", "compile", "load_plan"]
+
+PROGRAMS = 8  # input shapes whose programs are kept
+TOLERANCE = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-9}
+
+
+def compile(model, example):
+    """A plan for inference: `model` traced once, fused, its memory laid out ahead.
+
+    Batch norm is folded into convolutions and dense layers; bias, activation and residual
+    additions happen while a product's result is still in cache; weights are packed or transformed
+    once; intermediate results share one block of memory by their lifetimes.
+
+    Parameters
+    ----------
+    model : Module or callable
+        Takes and returns Tensors. A module runs in evaluation mode, and is left as it was.
+    example : ndarray or tuple of ndarray
+        The inputs, float32 or float64, as the model's parameters are.
+
+    Returns
+    -------
+    InferencePlan
+
+    Raises
+    ------
+    TypeError
+        If `example` is not one float array or a tuple of them.
+    ValueError
+        If the model does something that a trace cannot follow: uses an intermediate result as
+        a plain array, or computes something else for other values.
+
+    Notes
+    -----
+    The plan keeps the weights as they are now: training the model further does not change it. Its
+    inputs may have other sizes than the example, each of which is planned once; what the model's
+    Python code decided for the example's shape (an ``if``, a loop, a ``reshape`` to fixed sizes)
+    stays as it was.
+
+    Results differ from the model's by rounding, for folded weights and sums in another order.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> from fastconv import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+    >>> plan = fastconv.compile(net, np.zeros((1, 3, 32, 32), np.float32))
+    >>> plan(np.zeros((1, 3, 32, 32), np.float32)).shape
+    (1, 8, 15, 15)
+    >>> plan(np.zeros((4, 3, 40, 24), np.float32)).shape
+    (4, 8, 19, 11)
+    """
+    if not callable(model):
+        raise TypeError(f"model must be a Module or a callable, got {type(model).__name__}")
+    examples = _arrays("example", example)
+    graph, _ = trace(model, examples)
+    plan = InferencePlan(fuse(prune(graph)), [x.shape for x in examples], examples[0].dtype)
+    _compare(model, plan, examples)
+    return plan
+
+
+def _compare(model, plan, examples):
+    """Raise unless the plan computes what the model does, for other values than the example's."""
+    others = [np.ascontiguousarray(x[..., ::-1] * np.asarray(-0.75, x.dtype)) for x in examples]
+    _, expected = trace(model, others)
+    found = plan(*others)
+    found = found if isinstance(found, tuple) else (found,)
+    for result, truth in zip(found, expected, strict=True):
+        scale = np.abs(truth[np.isfinite(truth)]).max(initial=0)
+        close = np.isclose(
+            result, truth, rtol=0, atol=TOLERANCE[plan.dtype] * scale, equal_nan=True
+        )
+        if not close.all():
+            raise ValueError(
+                "the model computes something else for other values than the example's: a plan "
+                "repeats what was traced, and cannot follow decisions or random numbers"
+            )
+
+
+class InferencePlan:
+    """A model compiled by :func:`compile`: call it with the inputs.
+
+    Any number of threads may call a plan at once.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        Of its inputs and outputs.
+    input_shapes : list of tuple of int
+        Of the example.
+    """
+
+    def __init__(self, graph, input_shapes, dtype):
+        self.graph, self.dtype = graph, np.dtype(dtype)
+        self.input_shapes = [tuple(shape) for shape in input_shapes]
+        self._kept = defaultdict(Fixed)
+        self._lock = threading.Lock()
+        self._programs = OrderedDict()
+        self._program(self.input_shapes)
+
+    def __call__(self, *inputs, out=None):
+        """The model's outputs.
+
+        Parameters
+        ----------
+        *inputs : ndarray
+            Of the example's dtype and, but for their sizes, its shapes; any memory layout.
+        out : ndarray or tuple of ndarray, optional
+            Where to put the outputs. Nothing is then allocated.
+
+        Returns
+        -------
+        ndarray, or tuple of ndarray if the model returns one
+
+        Raises
+        ------
+        TypeError, ValueError
+            If inputs or `out` do not fit; nothing is then written.
+        """
+        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        program = self._program(self._shapes(arrays))
+        if out is not None:
+            out = self._targets(out, program)
+        results = program.run(arrays, out)
+        return tuple(results) if self.graph.several else results[0]
+
+    def _shapes(self, arrays):
+        if len(arrays) != len(self.graph.inputs):
+            raise TypeError(f"the plan takes {len(self.graph.inputs)} inputs, got {len(arrays)}")
+        for number, (x, shape) in enumerate(zip(arrays, self.input_shapes, strict=True)):
+            if not isinstance(x, np.ndarray):
+                raise TypeError(f"inputs[{number}] must be an ndarray, got {type(x).__name__}")
+            if x.dtype != self.dtype:
+                raise TypeError(f"inputs[{number}] must have dtype {self.dtype}, got {x.dtype}")
+            if x.ndim != len(shape):
+                raise ValueError(
+                    f"inputs[{number}] must have {len(shape)} axes, as the example of shape "
+                    f"{shape}, got shape {x.shape}"
+                )
+        return [x.shape for x in arrays]
+
+    def _targets(self, out, program):
+        targets = out if isinstance(out, tuple) else (out,)
+        shapes = [program.shapes[value] for value in self.graph.outputs]
+        if len(targets) != len(shapes):
+            raise TypeError(f"out must hold {len(shapes)} arrays, got {len(targets)}")
+        for target, shape in zip(targets, shapes, strict=True):
+            if not isinstance(target, np.ndarray) or target.dtype != self.dtype:
+                kind = getattr(target, "dtype", type(target).__name__)
+                raise TypeError(f"out must be an ndarray of {self.dtype}, got {kind}")
+            _checks.shape_is("out", target, shape, "that of the output")
+            if not target.flags.writeable:
+                raise ValueError("out must be writeable, got a read-only array")
+        return targets
+
+    def _program(self, shapes):
+        """The program for these shapes: one that was used lately, or a new one."""
+        key = tuple(shapes)
+        with self._lock:
+            program = self._programs.get(key)
+            if program is None:
+                program = Program(self.graph, shapes, self.dtype, self._kept)
+                self._programs[key] = program
+                if len(self._programs) > PROGRAMS:
+                    self._programs.popitem(last=False)
+            else:
+                self._programs.move_to_end(key)
+        return program
+
+    def profile(self, *inputs, repeat=10):
+        """Time every step.
+
+        Parameters
+        ----------
+        *inputs : ndarray
+            By default zeros of the example's shapes.
+        repeat : int, default 10
+            How often; the median counts.
+
+        Returns
+        -------
+        Profile
+            A table, when printed; its ``plot(path)`` draws it.
+        """
+        repeat = _checks.integer("repeat", repeat, minimum=1)
+        if not inputs:
+            inputs = [np.zeros(shape, self.dtype) for shape in self.input_shapes]
+        program = self._program(self._shapes(list(inputs)))
+        return Profile(program, program.times(inputs, repeat))
+
+    def plot(self, path, *inputs):
+        """Draw the profile: when each step runs, and where in memory its values lie.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            ``.png``, ``.svg`` or ``.pdf``.
+        *inputs : ndarray
+            As for :meth:`profile`.
+
+        Raises
+        ------
+        ImportError
+            Where Matplotlib is not installed.
+        """
+        self.profile(*inputs).plot(path)
+
+    def __repr__(self):
+        return str(Profile(self._program(self.input_shapes), None))
+
+    def save(self, path):
+        """Write the plan, with its weights, to an ``.npz`` or ``.safetensors`` file.
+
+        Raises
+        ------
+        ValueError
+            If it has an operator whose arguments a file cannot hold.
+        """
+        files.save(self.graph, self.input_shapes, self.dtype, path)
+
+
+def load_plan(path):
+    """Read a plan that :meth:`InferencePlan.save` wrote.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    InferencePlan
+
+    Raises
+    ------
+    ValueError
+        If the file holds no plan, or one that does not fit together.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np, fastconv
+    >>> plan = fastconv.compile(fastconv.nn.Linear(3, 2), np.zeros((1, 3), np.float32))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "plan.npz")
+    ...     plan.save(path)
+    ...     same = fastconv.load_plan(path)
+    >>> x = np.ones((1, 3), np.float32)
+    >>> bool((same(x) == plan(x)).all())
+    True
+    """
+    graph, shapes, dtype = files.load(path)
+    try:
+        return InferencePlan(graph, shapes, dtype)
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"{path}: the plan does not fit together: {error}") from None
+
+
+class Row(NamedTuple):
+    """A step of a profile."""
+
+    operator: str
+    algorithm: str
+    shape: tuple
+    flops: int
+    seconds: float | None
+
+
+class Profile:
+    """What a plan's steps are and, if it was measured, how long each takes.
+
+    Attributes
+    ----------
+    rows : list of Row
+    seconds : float or None
+        Of all.
+    """
+
+    def __init__(self, program, seconds):
+        self.program = program
+        seconds = [None] * len(program.steps) if seconds is None else seconds
+        self.rows = [
+            Row(
+                _name(node),
+                "alias" if step.alias else step.algorithm,
+                step.shape,
+                step.flops,
+                time_,
+            )
+            for node, step, time_ in zip(program.graph.nodes, program.steps, seconds, strict=True)
+        ]
+        self.seconds = None if None in seconds else sum(seconds)
+
+    def __str__(self):
+        timed = self.seconds is not None
+        titles = ["operator", "algorithm", "output", "MFLOP"]
+        titles += ["ms", "share", "GFLOP/s"] if timed else []
+        rows = [titles]
+        for row in self.rows:
+            cells = [row.operator, row.algorithm, " x ".join(map(str, row.shape))]
+            cells.append(f"{row.flops / 1e6:.2f}")
+            if timed:
+                rate = row.flops / row.seconds / 1e9 if row.seconds else 0
+                share = 100 * row.seconds / self.seconds if self.seconds else 0
+                cells += [f"{row.seconds * 1e3:.3f}", f"{share:.1f} %", f"{rate:.1f}"]
+            rows.append(cells)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if number < 3 else cell.rjust(width)
+                for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            ).rstrip()
+            for cells in rows
+        ]
+        flops = sum(row.flops for row in self.rows)
+        total = f"{len(self.rows)} steps, {flops / 1e6:.2f} MFLOP, "
+        total += f"{self.program.size / 1e6:.2f} MB for values"
+        if timed and self.seconds:
+            total += f", {self.seconds * 1e3:.3f} ms, {flops / self.seconds / 1e9:.1f} GFLOP/s"
+        return "\n".join([*lines, total])
+
+    __repr__ = __str__
+
+    def plot(self, path):
+        """Draw when each step runs, and where in memory its values lie, to an image file."""
+        from fastconv.compiler.picture import draw
+
+        draw(self, path)
+
+
+def _name(node):
+    """The operator, and what it does besides."""
+    name = (
+        node.options["rule"].rpartition(".")[2].strip("_")
+        if node.operator == "call"
+        else node.operator
+    )
+    activation = node.options.get("activation")
+    if node.operator in ("conv", "linear", "norm") and node.inputs[-1] is not None:
+        name += " + residual"
+    if activation is not None and node.operator != "rectify" and activation.slope != 1:
+        name += " + relu" if activation.slope == 0 else " + leaky relu"
+        name += "6" if activation.top == 6 else ""
+    if node.options.get("floor") == 0:
+        name = "relu + " + name
+    return name
+
+
+def _arrays(name, example):
+    examples = example if isinstance(example, tuple) else (example,)
+    examples = [x.data if isinstance(x, Tensor) else x for x in examples]
+    if not examples:
+        raise TypeError(f"{name} must hold at least one array, got an empty tuple")
+    for x in examples:
+        if not isinstance(x, np.ndarray) or x.dtype.type not in _checks.FLOATS:
+            kind = getattr(x, "dtype", type(x).__name__)
+            raise TypeError(f"{name} must be ndarrays of float32 or float64, got {kind}")
+    if len({x.dtype for x in examples}) > 1:
+        raise TypeError(f"{name} must hold arrays of one dtype, got {[x.dtype for x in examples]}")
+    return examples
