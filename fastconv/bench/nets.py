@@ -79,9 +79,12 @@ def measure(case, options):
     """The record of a case, or none where it is not wanted or cannot be measured."""
     if case.kind in (TRAINING, PEAK) and not options.backward:
         return []
-    return {TRAINING: training, INFERENCE: inference, PEAK: peak, GROWTH: growth}[case.kind](
-        case, options
-    )
+    if case.kind in PASSES:
+        return (training if case.kind == TRAINING else inference)(case, options)
+    if not processes.SUPPORTED:
+        return []
+    taken = (peak if case.kind == PEAK else growth)(case, options.threads)
+    return [{"layer": case.name, "origin": case.origin, "pass": case.kind, "bytes": taken}]
 
 
 # Training -----------------------------------------------------------------------------------
@@ -195,24 +198,18 @@ def openvino(path, x, threads):
 # Memory -------------------------------------------------------------------------------------
 
 
-def peak(case, options):
-    """Bytes of a process that trains, of each contender."""
-    if not processes.SUPPORTED:
-        return []
+def peak(case, threads):
+    """{contender: bytes of a process that trains}"""
     contenders = {"fastconv": None} | (FORMATS if torch is not None else {})
-    taken = {
-        column: processes.peak_of_training(case.network.name, case.batch, options.threads, form)
-        for column, form in contenders.items()
+    return {
+        column: processes.peak_of_training(case.network.name, case.batch, threads, memory_format)
+        for column, memory_format in contenders.items()
     }
-    return [{"layer": case.name, "origin": case.origin, "pass": PEAK, "bytes": taken}]
 
 
-def growth(case, options):
+def growth(case, threads):
     """Bytes of a process that infers from inputs of many sizes, earlier and later."""
-    if not processes.SUPPORTED:
-        return []
-    taken = processes.growth_of_inference(case.network.name, case.batch, options.threads)
-    return [{"layer": case.name, "origin": case.origin, "pass": GROWTH, "bytes": taken}]
+    return processes.growth_of_inference(case.network.name, case.batch, threads)
 
 
 # Tables -------------------------------------------------------------------------------------
