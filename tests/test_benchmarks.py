@@ -17,9 +17,20 @@ import pytest
 from conftest import traced, vectors
 
 import fastconv
-from fastconv import _correlate
+from fastconv import _correlate, nn
 from fastconv._algorithm import ALGORITHMS
-from fastconv.bench import algorithms, command, harness, loops, report, rivals
+from fastconv.bench import (
+    algorithms,
+    command,
+    harness,
+    loops,
+    nets,
+    networks,
+    processes,
+    report,
+    rivals,
+    steps,
+)
 from fastconv.bench.layers import LAYERS
 from fastconv.kernels import _build, direct
 
@@ -28,6 +39,17 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "conv.py"
 LAYER = "MobileNetV2 3x3 384 @14 depthwise batch 1"
 NOTHING = "\N{EN DASH}"
 TORCH = importlib.util.find_spec("torch") is not None
+# The command line where nothing is installed but what fastconv needs.
+WITHOUT_RIVALS = """
+import sys
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+absent = ("torch", "matplotlib", "onnx", "onnxruntime", "openvino")
+PathFinder.find_spec = lambda name, *rest: None if name in absent else find(name, *rest)
+from fastconv.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def run(folder, *arguments, **environment):
@@ -126,19 +148,9 @@ def test_quick_run(tmp_path):
 
 
 def test_one_thread_with_malloc_as_it_is_without_pytorch_and_matplotlib(tmp_path):
-    code = """
-import sys
-from importlib.machinery import PathFinder
-
-find = PathFinder.find_spec
-absent = ("torch", "matplotlib")
-PathFinder.find_spec = lambda name, *rest: None if name in absent else find(name, *rest)
-from fastconv.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
     options = ("--quick", "--rounds", "1", "--layers", LAYER, "--no-backward")
     threads = ("--threads", "1", "--default-malloc")
-    done = run(tmp_path, "-c", code, "bench", "conv", *options, *threads)
+    done = run(tmp_path, "-c", WITHOUT_RIVALS, "bench", "conv", *options, *threads)
     assert done.returncode == 0, done.stderr
     (forward,) = tables(done.stdout)
     assert [row["layer"] for row in forward] == [LAYER, "geometric mean of 1", "lowest of 1"]
@@ -341,11 +353,192 @@ def test_of_equal_maxima_the_first_has_the_gradient():
     assert dx.tolist() == [[[[5, 0, 5], [0, 0, 0], [0, 5, 5]]]]
 
 
-@pytest.mark.parametrize("layers", [LAYERS, loops.LAYERS], ids=["convolution", "loops"])
+@pytest.mark.parametrize(
+    "layers", [LAYERS, loops.LAYERS, nets.LAYERS], ids=["convolution", "loops", "nets"]
+)
 def test_quick_layers_are_some_of_all(layers):
     quick = command._choose(layers, None, quick=True)
     assert 0 < len(quick) < len(command._choose(layers, None, quick=False)) == len(layers)
     assert command._choose(layers, re.escape(layers[1].name.upper()), quick=True) == [layers[1]]
+
+
+# Networks
+
+RUNTIMES = [
+    name
+    for name, package in nets.RUNTIMES.items()
+    if TORCH and None not in map(importlib.util.find_spec, ("onnx", package))
+]
+
+
+def test_networks_beside_what_is_installed(tmp_path):
+    chosen = ["LeNet batch 128, training", "LeNet batch 1, inference"]
+    options = ("--quick", "--rounds", "1", "--layers", "|".join(chosen), "--json", "samples.json")
+    done = run(tmp_path, *BENCH, "nets", *options)
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith("- OpenVINO ") for line in done.stdout.splitlines())
+    samples, times = measured(tmp_path)
+    contenders = {"fastconv", "torch NCHW", "torch ch. last"} if TORCH else {"fastconv"}
+    kinds = (
+        ("training", contenders, {"loss", "gradients"}),
+        ("inference", contenders | set(RUNTIMES), {"output"}),
+    )
+    three = (samples["records"], chosen, kinds, tables(done.stdout))
+    for record, name, (kind, names, results), (row, mean, lowest) in zip(*three, strict=True):
+        assert (record["pass"], record["layer"]) == (kind, name)
+        assert set(record["seconds"]) == set(record["errors"]) == names
+        for errors in record["errors"].values():
+            assert set(errors) == (results if TORCH else set())
+            assert max(errors.values(), default=0) < 1e-4
+
+        assert row["network"] == name
+        assert mean["network"] == "geometric mean of 1"
+        assert lowest["network"] == "lowest of 1"
+        ms = times[kind, name]
+        for contender, time in ms.items():
+            assert float(row[f"{contender} ms"]) == near(time, absolute=0.001)
+        ratios = {"vs torch": torch_best(ms)} if TORCH else {}
+        if kind == "inference" and RUNTIMES:
+            ratios["vs runtimes"] = min(ms[contender] for contender in RUNTIMES)
+        assert ("vs runtimes" in row) == ("vs runtimes" in ratios)
+        for title, other in ratios.items():
+            assert float(row[title]) == near(other / ms["fastconv"])
+            assert mean[title] == lowest[title] == row[title]
+        for title in ("error", "torch error", *(f"{name} error" for name in RUNTIMES)):
+            if title in row:
+                assert (float(row[title]) < 1e-4) if TORCH else (row[title] == NOTHING)
+
+
+def test_pytorch_has_two_formats_but_one_for_signals():
+    torch = pytest.importorskip("torch")
+    signals, images = (
+        {column: net for column, net, _ in nets.torch_formats(network, model, network.inputs(2))}
+        for network, model in ((n, n.model()) for n in map(networks.NETWORKS.get, ("1-D", "LeNet")))
+    )
+    assert list(signals) == ["torch NCHW"]
+    assert list(images) == ["torch NCHW", "torch ch. last"]
+    for column, net in images.items():
+        last = column == "torch ch. last"
+        weight = net[3].weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) == last
+        assert weight.is_contiguous() == (not last)
+
+
+def test_networks_without_any_other_library(tmp_path):
+    options = ("--quick", "--rounds", "1", "--layers", "LeNet", "--no-backward")
+    done = run(tmp_path, "-c", WITHOUT_RIVALS, "bench", "nets", *options)
+    assert done.returncode == 0, done.stderr
+    (rows,) = tables(done.stdout)
+    names = [f"LeNet batch {batch}, inference" for batch in (1, 128)]
+    assert [row["network"] for row in rows[:2]] == names
+    assert set(rows[0]) == {"network", "fastconv ms", "vs torch", "error", "torch error"}
+    assert rows[0]["vs torch"] == rows[0]["error"] == rows[2]["vs torch"] == NOTHING
+    assert "- ONNX Runtime is not installed" in done.stdout.splitlines()
+
+
+# Of the networks as published, or counted by hand.
+PARAMETERS = {
+    "LeNet": 832 + 51_264 + 401_536 + 1_290,
+    "ResNet-20": 272_474,
+    "ResNet-18 CIFAR": 11_173_962,
+    "1-D": 144 + 96 + 12 * (3 * 48 * 48 + 96) + 490,
+    "ResNet-18": 11_689_512,
+    "ResNet-50": 25_557_032,
+    "MobileNetV2": 3_504_872,
+    "VGG-16": 138_357_544,
+}
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_networks_are_the_published_ones(name):
+    network = networks.NETWORKS[name]
+    if network.shape[-1] == 224 and name != "VGG-16":  # whose dense layers want 224 x 224
+        network = dataclasses.replace(network, shape=(3, 64, 64))
+    model, x = network.model().eval(), network.inputs(2)
+    assert sum(parameter.size for parameter in model.parameters()) == PARAMETERS[name]
+    with fastconv.no_grad():
+        y = model(x).data
+    assert y.shape == (2, network.classes)
+    assert 0.1 < y.std() < 10  # of order 1, so that errors mean something
+
+    torch = pytest.importorskip("torch")
+    state = model.state_dict()
+    other = networks.torch_network(network, torch, state).eval()
+    assert list(state) == list(other.state_dict())
+    assert [a for a, _ in model.named_parameters()] == [a for a, _ in other.named_parameters()]
+    with torch.inference_mode():
+        expected = other.double()(torch.from_numpy(x).double()).numpy()
+    assert np.abs(y - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_statistics_of_networks_are_not_those_of_new_layers():
+    norms = [m for m in networks.NETWORKS["ResNet-20"].model().modules() if hasattr(m, "eps")]
+    assert len(norms) == 19 + 2  # of the convolutions and of the projections
+    for norm in norms:
+        assert norm.momentum == nn.BatchNorm2d(1).momentum
+        for array, new in (
+            (norm.running_mean, 0),
+            (norm.running_var, 1),
+            (norm.weight.data, 1),
+            (norm.bias.data, 0),
+        ):
+            assert (array != new).all()
+
+
+def test_steps_train_alike():
+    torch = pytest.importorskip("torch")
+    network = networks.NETWORKS["LeNet"]
+    model, x, labels = network.model().double(), network.inputs(4).astype(float), network.labels(4)
+    other = networks.torch_network(network, torch, model.state_dict()).double()
+    other.load_state_dict({name: torch.tensor(a) for name, a in model.state_dict().items()})
+    ours = steps.fastconv_step(model, x, labels)
+    theirs = steps.torch_step(torch, other, torch.from_numpy(x), torch.from_numpy(labels))
+    for _ in range(3):  # momentum and weight decay show from the second on
+        loss, gradients = ours()
+        expected, expected_gradients = theirs()
+        np.testing.assert_allclose(loss, expected, rtol=1e-9)
+        for gradient, truth in zip(gradients, expected_gradients, strict=True):
+            np.testing.assert_allclose(gradient, truth, rtol=1e-7, atol=1e-9)
+    for parameter, truth in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_allclose(parameter.data, truth.detach(), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.skipif(not processes.SUPPORTED, reason="no /proc/self/status")
+@pytest.mark.parametrize("memory_format", [None, *nets.FORMATS.values()])
+def test_peak_of_training_grows_with_the_batch(memory_format):
+    if memory_format is not None:
+        pytest.importorskip("torch")
+    peaks = [
+        processes.peak_of_training("LeNet", batch, 1, memory_format) for batch in (64, 64 + 512)
+    ]
+    # At least the output of the first layer is kept; a dozen tensors of its size are not.
+    kept = 512 * 32 * 28 * 28 * 4
+    assert kept < peaks[1] - peaks[0] < 12 * kept
+
+
+@pytest.mark.skipif(not processes.SUPPORTED, reason="no /proc/self/status")
+def test_inference_at_many_sizes_keeps_little_memory():
+    earlier, later = processes.growth_of_inference("ResNet-20", 1, 1, settled=5, inferences=10)
+    assert earlier > 10e6
+    assert abs(later - earlier) < 50e6
+
+
+def test_tables_of_memory():
+    peaks = {"fastconv": 500e6, "torch NCHW": 900e6, "torch ch. last": 1000e6}
+    ((row,),) = tables(nets.table([{"layer": "a net", "pass": nets.PEAK, "bytes": peaks}]))
+    assert row == {
+        "network": "a net",
+        "fastconv MB": "500",
+        "torch NCHW MB": "900",
+        "torch ch. last MB": "1000",
+        "vs torch": "1.80",
+    }
+    peaks = {"fastconv": 500e6}
+    ((row,),) = tables(nets.table([{"layer": "a net", "pass": nets.PEAK, "bytes": peaks}]))
+    assert row == {"network": "a net", "fastconv MB": "500", "vs torch": NOTHING}
+    record = {"layer": "a net", "pass": nets.GROWTH, "bytes": [80e6, 81e6]}
+    ((row,),) = tables(nets.table([record]))
+    assert list(row.values()) == ["a net", "80.0", "81.0", "+1.25 %"]
 
 
 # Memory
@@ -463,8 +656,8 @@ def test_other_commands_load_no_benchmark(tmp_path):
         (("conv", "--threads", "5000"), "threads must be at most 4096, got 5000"),
         (("--threads", "0", "conv"), "threads must be at least 1, got 0"),
         (("--threads", "0", "--memory"), "threads must be at least 1, got 0"),
-        ((), "bench takes either a benchmark (conv, algorithms, loops) or --memory"),
-        (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops) or"),
+        ((), "bench takes either a benchmark (conv, algorithms, loops, nets) or --memory"),
+        (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, nets) or"),
         (("loops", "--batch", "0"), "batch must be at least 1, got 0"),
         (("conv", "--json", "."), ". cannot be written: it is a folder"),
         (
@@ -506,6 +699,20 @@ def refused(folder, arguments, message):
 
 
 # What is printed, and what is not
+
+
+def test_a_list_of_results_is_measured_as_one():
+    truth = np.array(2.0), [np.array([1.0, -4.0]), np.array([[1e-6]])]
+    found = 2.0, [np.array([1.0, -4.0]), np.array([[3e-6]])]
+    names = "loss", "gradients"
+    errors = harness.largest_errors(found, truth, "a step", names)
+    assert errors == {"loss": 0, "gradients": pytest.approx(2e-6 / 4)}
+    for wrong in (1.0, math.nan):
+        found[1][0][1] = -4 + wrong
+        with pytest.raises(FloatingPointError, match="wrong gradients: a step"):
+            harness.largest_errors(found, truth, "a step", names, 0.2)
+    found[1][0][1] = -3.0
+    assert harness.largest_errors(found, truth, "a step", names, 0.3)["gradients"] == 0.25
 
 
 @pytest.mark.parametrize("wrong", [2.0, math.nan, math.inf])

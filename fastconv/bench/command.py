@@ -58,6 +58,11 @@ def add_to(commands):
         default=128,
         help="images of 64 x 32 x 32 values; default: 128, which are 34 MB",
     )
+    _add(
+        benchmarks,
+        "nets",
+        "whole networks: training beside PyTorch, inference beside ONNX Runtime and OpenVINO",
+    )
     bench.set_defaults(run=_run, benchmarks=", ".join(benchmarks.choices))
 
 

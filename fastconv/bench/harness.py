@@ -24,7 +24,7 @@ def every_layer(options, measure):
     return records
 
 
-def measure(layer, options, forms, expected, facts):
+def measure(layer, options, forms, expected, facts, passes=PASSES, results=RESULTS, limit=WRONG):
     """Check and time every form of a layer.
 
     Parameters
@@ -34,10 +34,14 @@ def measure(layer, options, forms, expected, facts):
         Its `rounds`, `budget`, `backward` and `warm_malloc` count.
     forms : list of fastconv.bench.rivals.Rival
         Of those of a column, the fastest counts.
-    expected : sequence of ndarray
-        The RESULTS in float64, as many as there are.
+    expected : sequence of ndarray or of list of ndarray
+        The results in float64, as many as there are.
     facts : sequence of dict
         What else a record holds, for each pass.
+    passes, results : sequence of str
+        Names of a form's two passes, and of what the longer one returns.
+    limit : float
+        Of an error.
 
     Returns
     -------
@@ -45,13 +49,13 @@ def measure(layer, options, forms, expected, facts):
         One for each pass that any form has.
     """
     records = []
-    for number, name in enumerate(PASSES[: 1 + options.backward]):
+    for number, name in enumerate(passes[: 1 + options.backward]):
         if options.warm_malloc:
             warm_heap()
         calls = fastest_of_columns(forms, number)
         if calls:
             errors = {
-                column: largest_errors(call(), expected, f"{column}, {layer.name}")
+                column: largest_errors(call(), expected, f"{column}, {layer.name}", results, limit)
                 for column, call in calls.items()
             }
             seconds = interleave(calls, options.rounds, options.budget)
@@ -75,14 +79,17 @@ def fastest_of_columns(forms, number):
     }
 
 
-def largest_errors(results, expected, what):
-    """{result: largest error / largest value}, against float64."""
-    results = results if isinstance(results, tuple) else (results,)
+def largest_errors(found, expected, what, results=RESULTS, limit=WRONG):
+    """{result: largest error / largest value}, against float64; a list of arrays is one result."""
+    found = found if isinstance(found, tuple) else (found,)
     errors = {}
-    for name, result, truth in zip(RESULTS, results, expected, strict=False):
-        found = np.asarray(result).reshape(truth.shape)
-        errors[name] = float(np.abs(found - truth).max() / np.abs(truth).max())
-        if not errors[name] < WRONG:
+    for name, result, truth in zip(results, found, expected, strict=False):
+        pairs = [(result, truth)]
+        if isinstance(truth, list):
+            pairs = list(zip(result, truth, strict=True))
+        differences = [np.abs(np.asarray(a).reshape(b.shape) - b).max() for a, b in pairs]
+        errors[name] = float(np.max(differences) / np.max([np.abs(b).max() for _, b in pairs]))
+        if not errors[name] < limit:
             raise FloatingPointError(f"wrong {name}: {what}: error {errors[name]:.1e}")
     return errors
 
@@ -110,10 +117,9 @@ def publish(options, about, records, table, caption, **figures):
         What else the file holds.
     """
     print(*(f"- {line}" for line in about), sep="\n")
-    for name in PASSES:
+    for name in dict.fromkeys(record["pass"] for record in records):
         found = [record for record in records if record["pass"] == name]
-        if found:
-            print(f"\n### {name}\n\n{table(found)}")
+        print(f"\n### {name}\n\n{table(found)}")
     malloc = (
         "with glibc's malloc kept warm for all, which is PyTorch at its best"
         if options.warm_malloc

@@ -10,6 +10,7 @@ __all__ = [
     "Column",
     "Summary",
     "against_torch",
+    "best",
     "lowest",
     "mean",
     "median",
@@ -21,7 +22,6 @@ __all__ = [
     "three_digits",
     "times",
     "took_part",
-    "torch_best",
     "worst_errors",
 ]
 
@@ -42,14 +42,14 @@ def median(record, name):
     return statistics.median(samples) if samples else None
 
 
-def torch_best(record):
-    """Median seconds of the better of PyTorch's formats."""
-    return min((median(record, name) for name in TORCH if name in record["seconds"]), default=None)
+def best(record, names):
+    """Median seconds of the fastest of these contenders."""
+    return min((median(record, name) for name in names if name in record["seconds"]), default=None)
 
 
 def against_torch(record, name):
     """How many times as long as contender `name` the better of PyTorch's formats takes."""
-    return quotient(torch_best(record), median(record, name))
+    return quotient(best(record, TORCH), median(record, name))
 
 
 def quotient(a, b):
@@ -59,7 +59,7 @@ def quotient(a, b):
 
 def worst_error(record, names):
     """The largest error of any result of any of these contenders."""
-    found = [max(record["errors"][name].values()) for name in names if name in record["errors"]]
+    found = (value for name in names for value in record["errors"].get(name, {}).values())
     return max(found, default=None)
 
 
