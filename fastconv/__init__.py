@@ -21,6 +21,7 @@ from fastconv.autograd import (
     sqrt,
     stack,
 )
+from fastconv.compiler import InferencePlan, compile, load_plan
 from fastconv.functional import col2im, im2col
 from fastconv.io import load, load_metadata, save
 from fastconv.models import load_model
@@ -30,11 +31,13 @@ __version__ = _version("fastconv")
 
 __all__ = [
     "GradcheckError",
+    "InferencePlan",
     "Tensor",
     "__version__",
     "algorithm",
     "cat",
     "col2im",
+    "compile",
     "concatenate",
     "data",
     "default_generator",
@@ -48,6 +51,7 @@ __all__ = [
     "load",
     "load_metadata",
     "load_model",
+    "load_plan",
     "log",
     "manual_seed",
     "matmul",

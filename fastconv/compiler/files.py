@@ -22,9 +22,7 @@ def save(graph, input_shapes, dtype, path):
         options = dict(node.options)
         if node.operator == "call":
             if options["rule"] is None:
-                raise ValueError(
-                    "the plan has an operator that is not fastconv's own, and cannot be saved"
-                )
+                raise ValueError("an operator that is not fastconv's own cannot be saved")
             del options["function"]
         name = node.options.get("rule", node.operator)
         nodes.append(

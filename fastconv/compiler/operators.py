@@ -112,7 +112,9 @@ _CANONICAL = {
     "functional.conv._conv_rule": _from_conv,
     "functional.linear._linear_rule": _from_linear,
     "functional.norm._batch_norm_rule": _from_norm,
-    "functional.activation._rectify_rule": lambda inputs, options: ("rectify", tuple(inputs), options),
+    "functional.activation._rectify_rule": lambda inputs, options: (
+        "rectify", tuple(inputs), options
+    ),
     "functional.pool._max_rule": lambda inputs, options: (
         "max_pool", tuple(inputs), {"floor": -math.inf, **options}
     ),
@@ -325,7 +327,7 @@ def _call(inputs, options, shapes, dtype, fixed):
     found = np.asarray(rule(needs, *trial, **given)[0])
     if found.dtype != dtype:
         raise TypeError(
-            f"{options['rule']} gives {found.dtype}, but all values of a plan have one dtype, {dtype}"
+            f"{options['rule']} gives {found.dtype}, all values of a plan must have {dtype}"
         )
 
     def bind(arrays, output, take):
