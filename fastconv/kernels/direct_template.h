@@ -17,12 +17,17 @@ BODY NAME(tile_of)(
     ptrdiff_t run, const T *w, const T *bias, void *const *out, ptrdiff_t shift, int pixels,
     ptrdiff_t cols, const Epilogue *epilogue)
 {
-    V c[TILE_PIXELS][3];
+    V c[TILE_PIXELS * 2];
     for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE((T *)out[p] + shift);
         PREFETCH_TO_WRITE((T *)out[p] + shift + N * LANES - 1);
-        for (int n = 0; n < N; n++) c[p][n] = *(const V *)(bias + n * LANES);
+        for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
     }
+    if (epilogue->add)
+        for (int p = 0; p < P; p++) {
+            EPILOGUE(fetch)((T *)out[p] + shift, epilogue);
+            EPILOGUE(fetch)((T *)out[p] + shift + N * LANES - 1, epilogue);
+        }
     for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
         const T *a[TILE_PIXELS];
         for (int p = 0; p < P; p++) a[p] = rows[p];
@@ -30,12 +35,12 @@ BODY NAME(tile_of)(
             V b[3];
             for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
             for (int p = 0; p < P; p++)
-                for (int n = 0; n < N; n++) c[p][n] += a[p][i] * b[n];
+                for (int n = 0; n < N; n++) c[p * N + n] += a[p][i] * b[n];
         }
     }
     if (!whole) {
         for (int p = 0; p < pixels; p++) {
-            memcpy((T *)out[p] + shift, c[p], cols * sizeof(T));
+            memcpy((T *)out[p] + shift, &c[p * N], cols * sizeof(T));
             EPILOGUE(row)((T *)out[p] + shift, cols, epilogue);
         }
         return;
@@ -43,12 +48,10 @@ BODY NAME(tile_of)(
     if (epilogue->add)
         for (int p = 0; p < P; p++)
             for (int n = 0; n < N; n++)
-                c[p][n] += EPILOGUE(residual)((T *)out[p] + shift + n * LANES, LANES, epilogue);
-    if (epilogue->act)
-        for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++) c[p][n] = EPILOGUE(activated)(c[p][n], epilogue);
+                c[p * N + n] += EPILOGUE(residual)((T *)out[p] + shift + n * LANES, LANES, epilogue);
+    if (epilogue->act) EPILOGUE(activate)(c, P * N, epilogue);
     for (int p = 0; p < P; p++)
-        for (int n = 0; n < N; n++) *(V *)((T *)out[p] + shift + n * LANES) = c[p][n];
+        for (int n = 0; n < N; n++) *(V *)((T *)out[p] + shift + n * LANES) = c[p * N + n];
 }
 
 /* A panel after the other; the last one may be narrower. `whole` is known when compiled, so that the
@@ -93,12 +96,17 @@ BODY NAME(even_tile_of)(
     ptrdiff_t runs, ptrdiff_t run, const T *w, const T *bias, T *out, ptrdiff_t out_step,
     int pixels, ptrdiff_t cols, const Epilogue *epilogue)
 {
-    V c[TILE_PIXELS][3];
+    V c[TILE_PIXELS * 2];
     for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE(out + p * out_step);
         PREFETCH_TO_WRITE(out + p * out_step + N * LANES - 1);
-        for (int n = 0; n < N; n++) c[p][n] = *(const V *)(bias + n * LANES);
+        for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
     }
+    if (epilogue->add)
+        for (int p = 0; p < P; p++) {
+            EPILOGUE(fetch)(out + p * out_step, epilogue);
+            EPILOGUE(fetch)(out + p * out_step + N * LANES - 1, epilogue);
+        }
     for (ptrdiff_t r = 0; r < runs; r++) {
         const T *low = a + offsets[r], *high = low + P / 2 * step;
         for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += width * LANES) {
@@ -106,14 +114,14 @@ BODY NAME(even_tile_of)(
             for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
             for (int p = 0; p < P / 2; p++)
                 for (int n = 0; n < N; n++) {
-                    c[p][n] += low[p * step] * b[n];
-                    c[P / 2 + p][n] += high[p * step] * b[n];
+                    c[p * N + n] += low[p * step] * b[n];
+                    c[(P / 2 + p) * N + n] += high[p * step] * b[n];
                 }
         }
     }
     if (!whole) {
         for (int p = 0; p < pixels; p++) {
-            memcpy(out + p * out_step, c[p], cols * sizeof(T));
+            memcpy(out + p * out_step, &c[p * N], cols * sizeof(T));
             EPILOGUE(row)(out + p * out_step, cols, epilogue);
         }
         return;
@@ -121,12 +129,10 @@ BODY NAME(even_tile_of)(
     if (epilogue->add)
         for (int p = 0; p < P; p++)
             for (int n = 0; n < N; n++)
-                c[p][n] += EPILOGUE(residual)(out + p * out_step + n * LANES, LANES, epilogue);
-    if (epilogue->act)
-        for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++) c[p][n] = EPILOGUE(activated)(c[p][n], epilogue);
+                c[p * N + n] += EPILOGUE(residual)(out + p * out_step + n * LANES, LANES, epilogue);
+    if (epilogue->act) EPILOGUE(activate)(c, P * N, epilogue);
     for (int p = 0; p < P; p++)
-        for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p][n];
+        for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p * N + n];
 }
 
 #define DEFINE_EVEN_TILE(name, P, W)                                                            \

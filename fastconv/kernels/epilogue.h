@@ -5,9 +5,10 @@
 #define FASTCONV_EPILOGUE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct {
-    int add, act;       /* whether there is a residual, an activation */
+    int add, act, cut;  /* whether there is a residual, an activation, one with a top */
     ptrdiff_t residual; /* bytes from an output to its residual, at the same place of its array */
     double slope, top;
 } Epilogue;

@@ -4,6 +4,7 @@ cdef extern from "epilogue.h" nogil:
     ctypedef struct Epilogue:
         bint add
         bint act
+        bint cut
         Py_ssize_t residual
         double slope
         double top
@@ -16,7 +17,8 @@ cdef inline Epilogue read_epilogue(
     """That of a `residual` of y's shape, or None, and an activation."""
     cdef Epilogue epilogue
     epilogue.add = residual is not None
-    epilogue.act = slope != 1 or top != float("inf")
+    epilogue.cut = top != float("inf")
+    epilogue.act = slope != 1 or epilogue.cut
     epilogue.residual = 0
     if epilogue.add:
         epilogue.residual = (

@@ -18,17 +18,34 @@ BODY V EPILOGUE(residual)(const T *out, ptrdiff_t some, const Epilogue *epilogue
     return residual;
 }
 
-BODY V EPILOGUE(activated)(V v, const Epilogue *epilogue)
+/* Begins to load what will be added there. */
+BODY void EPILOGUE(fetch)(const void *out, const Epilogue *epilogue)
+{
+    __builtin_prefetch((const void *)((uintptr_t)out + (uintptr_t)epilogue->residual));
+}
+
+/* v[i] = act(v[i]) for `count` vectors. The rectifier alone is two instructions. */
+BODY void EPILOGUE(activate)(V *v, int count, const Epilogue *epilogue)
 {
     const T slope = (T)epilogue->slope, top = (T)epilogue->top;
-    const M low = (M)(slope * v) & -(INDEX)(slope != 0), at_most_zero = (M)(v <= 0);
-    v = (V)((low & at_most_zero) | ((M)v & ~at_most_zero));
-    const M above = (M)(v > top);
-    return (V)(((M)((V){0} + top) & above) | ((M)v & ~above));
+    const V tops = (V){0} + top;
+    if (slope == 0)
+        for (int i = 0; i < count; i++) v[i] = (V)((M)v[i] & ~(M)(v[i] <= 0));
+    else
+        for (int i = 0; i < count; i++) {
+            const M low = (M)(v[i] <= 0);
+            v[i] = (V)(((M)(slope * v[i]) & low) | ((M)v[i] & ~low));
+        }
+    if (epilogue->cut)
+        for (int i = 0; i < count; i++) {
+            const M high = (M)(v[i] > tops);
+            v[i] = (V)(((M)tops & high) | ((M)v[i] & ~high));
+        }
 }
 
 /* The epilogue of `cols` neighbours, in place: for those that are no whole vectors. */
-static inline void EPILOGUE(row)(T *out, ptrdiff_t cols, const Epilogue *epilogue)
+static __attribute__((noinline, unused)) void EPILOGUE(row)(
+    T *out, ptrdiff_t cols, const Epilogue *epilogue)
 {
     if (!epilogue->add && !epilogue->act) return;
     for (ptrdiff_t first = 0; first < cols; first += LANES, out += LANES) {
@@ -36,7 +53,7 @@ static inline void EPILOGUE(row)(T *out, ptrdiff_t cols, const Epilogue *epilogu
         V y = {0};
         memcpy(&y, out, some * sizeof(T));
         if (epilogue->add) y += EPILOGUE(residual)(out, some, epilogue);
-        if (epilogue->act) y = EPILOGUE(activated)(y, epilogue);
+        if (epilogue->act) EPILOGUE(activate)(&y, 1, epilogue);
         memcpy(out, &y, some * sizeof(T));
     }
 }

@@ -53,8 +53,7 @@ BODY void NAME(tile_of)(
         if (epilogue->add)
             for (int p = 0; p < GROUPED_PIXELS; p++)
                 y[p] += EPILOGUE(residual)(to[p] + c, LANES, epilogue);
-        if (epilogue->act)
-            for (int p = 0; p < GROUPED_PIXELS; p++) y[p] = EPILOGUE(activated)(y[p], epilogue);
+        if (epilogue->act) EPILOGUE(activate)(y, GROUPED_PIXELS, epilogue);
         for (int p = 0; p < GROUPED_PIXELS; p++) *(V *)(to[p] + c) = y[p];
     }
     for (int p = 0; p < GROUPED_PIXELS && c < channels; p++) {
@@ -128,6 +127,9 @@ BODY void NAME(line_of)(
             y[p] = *(const V *)(bias + c);
             PREFETCH_TO_WRITE(out + (p + LINE_PIXELS) * out_step + c);
         }
+        if (epilogue->add)
+            for (int p = 0; p < LINE_PIXELS; p++)
+                EPILOGUE(fetch)(out + (p + LINE_PIXELS) * out_step + c, epilogue);
         for (ptrdiff_t r = 0; r < rows; r++) {
             const T *at = (const T *)x[r] + shift + c, *weights = (const T *)w[r] + c;
             V tap[MOST_LINE_TAPS];
@@ -144,8 +146,7 @@ BODY void NAME(line_of)(
         if (epilogue->add)
             for (int p = 0; p < LINE_PIXELS; p++)
                 y[p] += EPILOGUE(residual)(out + p * out_step + c, LANES, epilogue);
-        if (epilogue->act)
-            for (int p = 0; p < LINE_PIXELS; p++) y[p] = EPILOGUE(activated)(y[p], epilogue);
+        if (epilogue->act) EPILOGUE(activate)(y, LINE_PIXELS, epilogue);
         for (int p = 0; p < LINE_PIXELS; p++) *(V *)(out + p * out_step + c) = y[p];
     }
 }
@@ -163,7 +164,7 @@ static void NAME(line_edge)(
                 y += *(const V *)((const T *)x[r] + shift + t * channels + c)
                      * *(const V *)((const T *)w[r] + first + t * channels + c);
         if (epilogue->add) y += EPILOGUE(residual)((T *)out + c, LANES, epilogue);
-        if (epilogue->act) y = EPILOGUE(activated)(y, epilogue);
+        if (epilogue->act) EPILOGUE(activate)(&y, 1, epilogue);
         *(V *)((T *)out + c) = y;
     }
 }

@@ -36,6 +36,8 @@ static int NAME(output)(
     const Epilogue *epilogue)
 {
     V wild = {0}; /* 0 times a value is NaN where the value is not finite */
+    if (epilogue->add)
+        for (int i = 0; i < M_H * M_W; i++) EPILOGUE(fetch)(out[i], epilogue);
     for (int first = 0; first < cols; first += LANES) {
         const T *m = (const T *)from + first;
         V t[M_H][N_W], in[N_H], y[M_H > M_W ? M_H : M_W], b = *(const V *)((const T *)bias + first);
@@ -47,12 +49,18 @@ static int NAME(output)(
         for (int i = 0; i < M_H; i++) {
             TRANSFORM_OUTPUT(M_W, R_W, S_W, t[i], y);
             for (int j = 0; j < M_W; j++) {
-                T *to = out[i * M_W + j];
                 y[j] += b;
                 wild += 0 * y[j];
+            }
+            if (epilogue->add)
+                for (int j = 0; j < M_W; j++) {
+                    const T *to = out[i * M_W + j];
+                    if (to) y[j] += EPILOGUE(residual)(to + first, cols - first, epilogue);
+                }
+            if (epilogue->act) EPILOGUE(activate)(y, M_W, epilogue);
+            for (int j = 0; j < M_W; j++) {
+                T *to = out[i * M_W + j];
                 if (!to) continue;
-                if (epilogue->add) y[j] += EPILOGUE(residual)(to + first, cols - first, epilogue);
-                if (epilogue->act) y[j] = EPILOGUE(activated)(y[j], epilogue);
                 if (cols - first >= LANES) *(V *)(to + first) = y[j];
                 else memcpy(to + first, &y[j], (cols - first) * sizeof(T));
             }
