@@ -59,10 +59,10 @@ def bind(
 
     What its threads work in is what ``take(shape, dtype)`` returns.
     """
+    if not x.shape[0]:
+        return None, lambda: None
     shape = Shape(x.shape[0], *w.shape[:2], w.shape[5], x.itemsize)
     plan = plan_correlation(shape, frame, algorithm, prepared is not None)
-    if not x.shape[0]:
-        return plan, lambda: None
     arguments = x, w, bias, y, (residual, *activation), frame
     kept = _NOT_KEPT if prepared is None else prepared
     call = WAYS[plan.way](plan, *arguments, kept, take)

@@ -9,9 +9,11 @@ from fastconv.io import load as load_arrays
 from fastconv.io import load_metadata
 from fastconv.io import save as save_arrays
 
-__all__ = ["load", "save"]
+__all__ = ["DAMAGE", "load", "save"]
 
 VERSION = 1
+# What reading and planning a description may raise that does not fit together.
+DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
 def save(graph, input_shapes, dtype, path):
@@ -58,13 +60,15 @@ def load(path):
         dtype = np.dtype(meta["dtype"])
         graph = Graph(inputs, nodes, outputs, bool(meta["several"]), {})
         _check(graph, shapes, dtype)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path}: the plan is damaged: {error!r}") from None
     return graph, shapes, dtype
 
 
 def _node(entry, constants):
     operator, options = entry["operator"], _decode(entry["options"], constants)
+    if not isinstance(options, dict):
+        raise ValueError(f"options of {operator} must be a dict, got {options!r}")
     if operator not in OPERATORS:
         raise ValueError(f"unknown operator {operator!r}")
     if operator == "call":

@@ -7,16 +7,10 @@ import numpy as np
 
 from fastconv.autograd import Tensor, no_grad
 from fastconv.autograd.engine import traced
-from fastconv.compiler.operators import canonical
+from fastconv.compiler.operators import Value, canonical
 from fastconv.nn import Module
 
 __all__ = ["Graph", "Node", "Value", "trace"]
-
-
-class Value(NamedTuple):
-    """What a node gives or an input is, by number."""
-
-    number: int
 
 
 class Node(NamedTuple):
@@ -85,7 +79,8 @@ def trace(model, examples):
             else:
                 inputs.append(x)
         if any(isinstance(x, Value) for x in inputs):
-            node = canonical(rule, inputs, copy.copy(options))
+            dtype = examples[0].dtype
+            node = canonical(rule, inputs, copy.copy(options), graph.shapes, dtype)
             graph.nodes.append(Node(*node, new(result)))
 
     tensors = [Tensor(x) for x in examples]

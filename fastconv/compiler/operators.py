@@ -20,7 +20,7 @@ from fastconv._threads import threads_for
 from fastconv.functional.conv import by_group, check
 from fastconv.kernels import activation, layout, norm, pool
 
-__all__ = ["OPERATORS", "RULES", "Step", "canonical", "dense"]
+__all__ = ["OPERATORS", "RULES", "Step", "Value", "canonical", "dense"]
 
 _MODULES = [
     *(
@@ -50,6 +50,12 @@ RULES = {
 _NAMES = {rule: name for name, rule in RULES.items()}
 
 
+class Value(NamedTuple):
+    """What an operator gives or an input is, by number."""
+
+    number: int
+
+
 class Step(NamedTuple):
     """An operator for given shapes."""
 
@@ -63,13 +69,15 @@ class Step(NamedTuple):
 # A trace's operators ------------------------------------------------------------------------------
 
 
-def canonical(rule, inputs, options):
+def canonical(rule, inputs, options, shapes, dtype):
     """(operator, inputs, options) of an operator as :func:`apply` has run it."""
     name = _NAMES.get(rule)
-    made = _CANONICAL.get(name)
-    found = made and made(inputs, options)
-    if found:
-        return found
+    found = _CANONICAL[name](inputs, options) if name in _CANONICAL else None
+    if found is not None:
+        operator, inputs_, options_ = found
+        shapes = [shapes.get(x) if isinstance(x, Value) else None for x in inputs_]
+        if OPERATORS[operator](inputs_, options_, shapes, dtype, None) is not None:
+            return found
     return "call", tuple(inputs), {"rule": name, "function": rule, "options": options}
 
 
@@ -105,7 +113,9 @@ def _from_norm(inputs, options):
 
 
 def _from_add(inputs, options):
-    return ("add", tuple(inputs), {"activation": NONE}) if not any(map(_constant, inputs)) else None
+    if not all(isinstance(x, Value) for x in inputs):
+        return None
+    return "add", tuple(inputs), {"activation": NONE}
 
 
 _CANONICAL = {
@@ -132,7 +142,8 @@ _CANONICAL = {
 
 # Their steps --------------------------------------------------------------------------------------
 # Each of (inputs, options, shapes, dtype, fixed): shapes are None for constants, `fixed` keeps the
-# weights as kernels read them. None where the operator must run as a call.
+# weights as kernels read them. None where the operator must run as a call, which depends on the
+# number of axes alone.
 
 
 def dense(shape):
@@ -155,13 +166,31 @@ def _conv(inputs, options, shapes, dtype, fixed):
     check(n, _empty(shapes[0], dtype), w, b, groups)
     geometry = _geometry.convolution(shapes[0][2:], w.shape[2:], stride, padding, dilation)
     shape = (shapes[0][0], len(w), *geometry.output)
-    return _correlation(
-        by_group(w, groups), b, geometry.frame, options, shape, channels_last, dtype, fixed
-    )
+    w, frame = by_group(w, groups), geometry.frame
+    return _correlation(w, b, shapes[3], frame, options, shape, channels_last, dtype, fixed)
 
 
-def _correlation(w, b, frame, options, shape, memory, dtype, fixed):
+def _check(name, array, dtype, shape=None):
+    """Raise unless a constant fits: a plan may come from a file."""
+    if array.dtype != dtype:
+        raise TypeError(f"{name} must have dtype {dtype}, got {array.dtype}")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+
+
+def _check_residual(residual, shape):
+    if residual is not None and residual != shape:
+        raise ValueError(f"a sum of shapes {shape} and {residual}: a plan needs equal ones here")
+
+
+def _correlation(w, b, residual, frame, options, shape, memory, dtype, fixed):
     algorithm = options.get("algorithm", "auto")
+    _check("weight", w, dtype)
+    if b is not None:
+        _check("bias", b, dtype, (shape[1],))
+    _check_residual(residual, shape)
+    if not shape[0]:
+        return Step(shape, lambda arrays, output, take: lambda: None)
     sizes = Shape(shape[0], *w.shape[:2], w.shape[5], np.dtype(dtype).itemsize)
     plan = plan_correlation(sizes, frame, algorithm, True)
 
@@ -188,7 +217,8 @@ def _linear(inputs, options, shapes, dtype, fixed):
         w = w.reshape(len(w), shape[1], -1).transpose(0, 2, 1)
     w = np.ascontiguousarray(w).reshape(1, len(w), 1, 1, 1, -1)
     frame = _geometry.convolution((1,), (1,), 1, 0, 1).frame
-    return _correlation(w, b, frame, options, (shape[0], w.shape[1]), _as_pixels, dtype, fixed)
+    shape = shape[0], w.shape[1]
+    return _correlation(w, b, shapes[3], frame, options, shape, _as_pixels, dtype, fixed)
 
 
 def _as_pixels(x):
@@ -200,8 +230,9 @@ def _norm(inputs, options, shapes, dtype, fixed):
     if len(shape) > 5 or len(shape) < 2:
         return None
     _, mean, scale, shift, _ = inputs
-    if mean.shape != shape[1:2]:
-        raise ValueError(f"batch norm of {len(mean)} channels got an input of shape {shape}")
+    for name, constant in (("mean", mean), ("scale", scale), ("shift", shift)):
+        _check(f"{name} of batch norm", constant, np.float64, shape[1:2])
+    _check_residual(shapes[4], shape)
     rounded = mean.astype(dtype)
     shift = shift + (rounded - mean) * scale
     factors = rounded, scale.astype(dtype), shift.astype(dtype)
@@ -235,8 +266,19 @@ def _rectify(inputs, options, shapes, dtype, fixed):
 
 
 def _add(inputs, options, shapes, dtype, fixed):
+    shape = np.broadcast_shapes(*shapes)
     if shapes[0] != shapes[1]:
-        return None
+
+        def bind_broadcast(arrays, output, take):
+            def call():
+                np.add(*arrays, out=output)
+                activation.rectify(
+                    _flat(output), *options["activation"], _flat(output), threads_for(output.size)
+                )
+
+            return call
+
+        return Step(shape, bind_broadcast, flops=math.prod(shape))
 
     def bind(arrays, output, take):
         arguments = (
@@ -245,7 +287,7 @@ def _add(inputs, options, shapes, dtype, fixed):
         )  # fmt: skip
         return lambda: activation.add(*arguments)
 
-    return Step(shapes[0], bind, flops=math.prod(shapes[0]))
+    return Step(shape, bind, flops=math.prod(shape))
 
 
 def _max_pool(inputs, options, shapes, dtype, fixed):
@@ -324,7 +366,8 @@ def _call(inputs, options, shapes, dtype, fixed):
         x if shape is None else np.zeros(shape, dtype)
         for x, shape in zip(inputs, shapes, strict=True)
     ]
-    found = np.asarray(rule(needs, *trial, **given)[0])
+    with np.errstate(all="ignore"):
+        found = np.asarray(rule(needs, *trial, **given)[0])
     if found.dtype != dtype:
         raise TypeError(
             f"{options['rule']} gives {found.dtype}, all values of a plan must have {dtype}"

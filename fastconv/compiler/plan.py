@@ -267,7 +267,14 @@ def load_plan(path):
     graph, shapes, dtype = files.load(path)
     try:
         return InferencePlan(graph, shapes, dtype)
-    except (TypeError, KeyError, IndexError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{path}: the plan does not fit together: {error}") from None
 
 

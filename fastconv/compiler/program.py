@@ -152,7 +152,7 @@ class Run:
         """Copy the inputs to where the steps read them."""
         for value, given in zip(self.graph.inputs, inputs, strict=True):
             array = self.arrays[value]
-            if given.flags.c_contiguous and 3 <= given.ndim <= 5 and given.dtype == array.dtype:
+            if given.flags.c_contiguous and 3 <= given.ndim <= 5 and given.size:
                 memory = channels_last(array)
                 n, channels = given.shape[:2]
                 layout.transpose(

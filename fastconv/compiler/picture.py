@@ -1,0 +1,73 @@
+"""The picture of a profile: time above, memory below, on one axis."""
+
+import itertools
+from pathlib import Path
+
+from fastconv import _plot
+
+__all__ = ["draw"]
+
+LABELLED = 0.03  # share of the time from which on a step has room for its name
+
+
+def draw(profile, path):
+    """Draw a measured :class:`fastconv.compiler.plan.Profile` to an image file."""
+    path = Path(path)
+    _plot.check_path(path)
+    figure = _plot.figure(figsize=(11, 6.5))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.3])
+    ends = list(itertools.accumulate(1e3 * row.seconds for row in profile.rows))
+    starts = [0.0, *ends[:-1]]
+    colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(map(_kind, profile.rows)))}
+    _steps(above, profile, starts, ends, colours)
+    _memory(below, profile.program, starts, ends, colours, [_kind(row) for row in profile.rows])
+    figure.savefig(path, dpi=120)
+
+
+def _kind(row):
+    """Operator and algorithm: what has a colour of its own."""
+    name = row.operator.partition(" + ")[0] if row.algorithm else row.operator
+    return f"{name} ({row.algorithm})" if row.algorithm else name
+
+
+def _steps(axes, profile, starts, ends, colours):
+    """A block for each step, as wide as its time and as high as its rate."""
+    shown = set()
+    for row, start, end in zip(profile.rows, starts, ends, strict=True):
+        kind = _kind(row)
+        rate = row.flops / row.seconds / 1e9 if row.seconds else 0.0
+        label = None if kind in shown else kind
+        shown.add(kind)
+        axes.bar(
+            start, rate, end - start, align="edge", color=colours[kind], edgecolor="white",
+            linewidth=0.5, label=label,
+        )  # fmt: skip
+    axes.set_ylabel("GFLOP/s of the definition")
+    axes.set_title(f"{len(profile.rows)} steps, {1e3 * profile.seconds:.3g} ms")
+    axes.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.08))
+
+
+def _memory(axes, program, starts, ends, colours, kinds):
+    """A block for each value: when it is needed, and where it lies."""
+    total = ends[-1]
+    for value, place in program.places.items():
+        made = next((i for i, n in enumerate(program.graph.nodes) if n.output == value), None)
+        left = 0.0 if made is None else starts[made]
+        right = ends[min(place.last, len(ends) - 1)]
+        colour = "0.8" if made is None else colours[kinds[made]]
+        axes.bar(
+            left, place.size / 1e6, right - left, place.offset / 1e6, align="edge", color=colour,
+            edgecolor="white", linewidth=0.5,
+        )  # fmt: skip
+        if right - left > LABELLED * total:
+            text = "input" if made is None else " x ".join(map(str, program.shapes[value]))
+            axes.text(
+                (left + right) / 2, (place.offset + place.size / 2) / 1e6, text, fontsize=6,
+                ha="center", va="center", rotation=0 if right - left > 0.1 * total else 90,
+                clip_on=True,
+            )  # fmt: skip
+    axes.set_ylabel("MB")
+    axes.set_xlabel("ms")
+    axes.set_xlim(0, total)
+    axes.set_ylim(0, program.size / 1e6)
+    axes.set_title(f"values: {program.size / 1e6:.3g} MB", fontsize="medium")
