@@ -13,9 +13,9 @@ typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_al
  * all P row pointers must be readable, `w` and `bias` are padded to whole panels. The epilogue
  * follows. */
 BODY NAME(tile_of)(
-    int P, int N, int width, int whole, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
-    ptrdiff_t run, const T *w, const T *bias, void *const *out, ptrdiff_t shift, int pixels,
-    ptrdiff_t cols, const Epilogue *epilogue)
+    int P, int N, int width, int whole, int ends, const void *const *rows, ptrdiff_t runs,
+    ptrdiff_t stride, ptrdiff_t run, const T *w, const T *bias, void *const *out,
+    ptrdiff_t shift, int pixels, ptrdiff_t cols, const Epilogue *epilogue)
 {
     V c[TILE_PIXELS * 2];
     for (int p = 0; p < P; p++) {
@@ -23,7 +23,7 @@ BODY NAME(tile_of)(
         PREFETCH_TO_WRITE((T *)out[p] + shift + N * LANES - 1);
         for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
     }
-    if (epilogue->add)
+    if (ends && epilogue->add)
         for (int p = 0; p < P; p++) {
             EPILOGUE(fetch)((T *)out[p] + shift, epilogue);
             EPILOGUE(fetch)((T *)out[p] + shift + N * LANES - 1, epilogue);
@@ -45,26 +45,31 @@ BODY NAME(tile_of)(
         }
         return;
     }
-    if (epilogue->add)
+    if (ends && epilogue->add)
         for (int p = 0; p < P; p++)
             for (int n = 0; n < N; n++)
-                c[p * N + n] += EPILOGUE(residual)((T *)out[p] + shift + n * LANES, LANES, epilogue);
-    if (epilogue->act) EPILOGUE(activate)(c, P * N, epilogue);
+                c[p * N + n] +=
+                    EPILOGUE(residual)((T *)out[p] + shift + n * LANES, LANES, epilogue);
+    if (ends && epilogue->act) EPILOGUE(activate)(c, P * N, epilogue);
     for (int p = 0; p < P; p++)
         for (int n = 0; n < N; n++) *(V *)((T *)out[p] + shift + n * LANES) = c[p * N + n];
 }
 
-/* A panel after the other; the last one may be narrower. `whole` is known when compiled, so that the
- * accumulators of whole tiles never leave registers. */
+/* A panel after the other; the last one may be narrower. Whether a tile is whole and ends with an
+ * epilogue is known when compiled: the accumulators never leave registers, and tiles of few
+ * products ask no more than they need. */
 #define PANELS_OF(P, W, TILE_OF)                                                                \
     do {                                                                                        \
         const ptrdiff_t panel = runs * run * W * LANES;                                         \
         for (ptrdiff_t k = 0; k < cols; k += W * LANES, w += panel) {                           \
             const ptrdiff_t left = cols - k;                                                    \
-            if (left >= W * LANES && pixels == P) TILE_OF(W, 1, W * LANES);                     \
-            else if (left <= LANES) TILE_OF(1, 0, left);                                        \
-            else if (W == 3 && left <= 2 * LANES) TILE_OF(2, 0, left);                          \
-            else TILE_OF(W, 0, left < W * LANES ? left : W * LANES);                            \
+            if (left >= W * LANES && pixels == P) {                                             \
+                if (epilogue->add || epilogue->act) TILE_OF(W, 1, 1, W * LANES);                \
+                else TILE_OF(W, 1, 0, W * LANES);                                               \
+            }                                                                                   \
+            else if (left <= LANES) TILE_OF(1, 0, 1, left);                                     \
+            else if (W == 3 && left <= 2 * LANES) TILE_OF(2, 0, 1, left);                       \
+            else TILE_OF(W, 0, 1, left < W * LANES ? left : W * LANES);                         \
         }                                                                                       \
     } while (0)
 
@@ -77,12 +82,12 @@ BODY NAME(tile_of)(
         const T *w = weights, *b = bias;                                                        \
         PANELS_OF(P, W, TILE_OF_##P);                                                           \
     }
-#define TILE_OF_6(N, whole, some)                                                               \
-    NAME(tile_of)(6, N, 2, whole, rows, runs, stride, run, w, b + k, out, k, pixels, some, \
-                  epilogue)
-#define TILE_OF_4(N, whole, some)                                                               \
-    NAME(tile_of)(4, N, 3, whole, rows, runs, stride, run, w, b + k, out, k, pixels, some, \
-                  epilogue)
+#define TILE_OF_6(N, whole, ends, some)                                                         \
+    NAME(tile_of)(6, N, 2, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
+                  some, epilogue)
+#define TILE_OF_4(N, whole, ends, some)                                                         \
+    NAME(tile_of)(4, N, 3, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
+                  some, epilogue)
 DEFINE_TILE(tile, 6, 2)
 DEFINE_TILE(wide_tile, 4, 3)
 #undef DEFINE_TILE
@@ -92,9 +97,9 @@ DEFINE_TILE(wide_tile, 4, 3)
 /* The same for pixels whose inputs and outputs lie evenly: run r of pixel p is at
  * a[p * step + offsets[r]], its outputs at out[p * out_step]. */
 BODY NAME(even_tile_of)(
-    int P, int N, int width, int whole, const T *a, ptrdiff_t step, const ptrdiff_t *offsets,
-    ptrdiff_t runs, ptrdiff_t run, const T *w, const T *bias, T *out, ptrdiff_t out_step,
-    int pixels, ptrdiff_t cols, const Epilogue *epilogue)
+    int P, int N, int width, int whole, int ends, const T *a, ptrdiff_t step,
+    const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run, const T *w, const T *bias, T *out,
+    ptrdiff_t out_step, int pixels, ptrdiff_t cols, const Epilogue *epilogue)
 {
     V c[TILE_PIXELS * 2];
     for (int p = 0; p < P; p++) {
@@ -102,7 +107,7 @@ BODY NAME(even_tile_of)(
         PREFETCH_TO_WRITE(out + p * out_step + N * LANES - 1);
         for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
     }
-    if (epilogue->add)
+    if (ends && epilogue->add)
         for (int p = 0; p < P; p++) {
             EPILOGUE(fetch)(out + p * out_step, epilogue);
             EPILOGUE(fetch)(out + p * out_step + N * LANES - 1, epilogue);
@@ -126,11 +131,11 @@ BODY NAME(even_tile_of)(
         }
         return;
     }
-    if (epilogue->add)
+    if (ends && epilogue->add)
         for (int p = 0; p < P; p++)
             for (int n = 0; n < N; n++)
                 c[p * N + n] += EPILOGUE(residual)(out + p * out_step + n * LANES, LANES, epilogue);
-    if (epilogue->act) EPILOGUE(activate)(c, P * N, epilogue);
+    if (ends && epilogue->act) EPILOGUE(activate)(c, P * N, epilogue);
     for (int p = 0; p < P; p++)
         for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p * N + n];
 }
@@ -145,11 +150,11 @@ BODY NAME(even_tile_of)(
         T *out = to;                                                                            \
         PANELS_OF(P, W, TILE_OF_##P);                                                           \
     }
-#define TILE_OF_6(N, whole, some)                                                               \
-    NAME(even_tile_of)(6, N, 2, whole, a, step, offsets, runs, run, w, b + k, out + k,          \
+#define TILE_OF_6(N, whole, ends, some)                                                         \
+    NAME(even_tile_of)(6, N, 2, whole, ends, a, step, offsets, runs, run, w, b + k, out + k,    \
                        out_step, pixels, some, epilogue)
-#define TILE_OF_4(N, whole, some)                                                               \
-    NAME(even_tile_of)(4, N, 3, whole, a, step, offsets, runs, run, w, b + k, out + k,          \
+#define TILE_OF_4(N, whole, ends, some)                                                         \
+    NAME(even_tile_of)(4, N, 3, whole, ends, a, step, offsets, runs, run, w, b + k, out + k,    \
                        out_step, pixels, some, epilogue)
 DEFINE_EVEN_TILE(even_tile, 6, 2)
 DEFINE_EVEN_TILE(wide_even_tile, 4, 3)

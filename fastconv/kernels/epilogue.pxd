@@ -1,4 +1,5 @@
 from cython cimport floating
+from libc.math cimport INFINITY
 
 cdef extern from "epilogue.h" nogil:
     ctypedef struct Epilogue:
@@ -17,7 +18,7 @@ cdef inline Epilogue read_epilogue(
     """That of a `residual` of y's shape, or None, and an activation."""
     cdef Epilogue epilogue
     epilogue.add = residual is not None
-    epilogue.cut = top != float("inf")
+    epilogue.cut = top != INFINITY
     epilogue.act = slope != 1 or epilogue.cut
     epilogue.residual = 0
     if epilogue.add:

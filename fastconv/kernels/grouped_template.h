@@ -117,8 +117,9 @@ BODY void NAME(weight_of)(
  * and the epilogue. Each input is loaded once for all pixels that read it. There is a vector of
  * channels at least; the last one may overlap the one before. */
 BODY void NAME(line_of)(
-    int R, int S, const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,
-    ptrdiff_t channels, const T *bias, T *out, ptrdiff_t out_step, const Epilogue *epilogue)
+    int R, int S, int ends, const void *const *x, ptrdiff_t shift, const void *const *w,
+    ptrdiff_t rows, ptrdiff_t channels, const T *bias, T *out, ptrdiff_t out_step,
+    const Epilogue *epilogue)
 {
     for (ptrdiff_t next = LANES, c = 0; c < channels; c = next, next += LANES) {
         if (next > channels) c = channels - LANES;
@@ -127,7 +128,7 @@ BODY void NAME(line_of)(
             y[p] = *(const V *)(bias + c);
             PREFETCH_TO_WRITE(out + (p + LINE_PIXELS) * out_step + c);
         }
-        if (epilogue->add)
+        if (ends && epilogue->add)
             for (int p = 0; p < LINE_PIXELS; p++)
                 EPILOGUE(fetch)(out + (p + LINE_PIXELS) * out_step + c, epilogue);
         for (ptrdiff_t r = 0; r < rows; r++) {
@@ -143,10 +144,10 @@ BODY void NAME(line_of)(
                     if (j >= p * S && j < p * S + R) y[p] += value * tap[j - p * S];
             }
         }
-        if (epilogue->add)
+        if (ends && epilogue->add)
             for (int p = 0; p < LINE_PIXELS; p++)
                 y[p] += EPILOGUE(residual)(out + p * out_step + c, LANES, epilogue);
-        if (epilogue->act) EPILOGUE(activate)(y, LINE_PIXELS, epilogue);
+        if (ends && epilogue->act) EPILOGUE(activate)(y, LINE_PIXELS, epilogue);
         for (int p = 0; p < LINE_PIXELS; p++) *(V *)(out + p * out_step + c) = y[p];
     }
 }
@@ -226,7 +227,10 @@ BODY void NAME(line_weight_of)(
         ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step,                    \
         const Epilogue *epilogue)                                                               \
     {                                                                                           \
-        NAME(line_of)(R, S, x, shift, w, rows, channels, bias, out, out_step, epilogue);        \
+        if (epilogue->add || epilogue->act)                                                     \
+            NAME(line_of)(R, S, 1, x, shift, w, rows, channels, bias, out, out_step, epilogue); \
+        else                                                                                    \
+            NAME(line_of)(R, S, 0, x, shift, w, rows, channels, bias, out, out_step, epilogue); \
     }                                                                                           \
     static void NAME(line_weight##R##_##S)(                                                     \
         const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows,                  \
