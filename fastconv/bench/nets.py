@@ -22,7 +22,7 @@ __all__ = ["LAYERS", "Case", "run"]
 RUNTIMES = {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}  # and their packages
 FORMATS = dict(zip(TORCH, ("contiguous_format", "channels_last"), strict=True))
 PASSES = INFERENCE, TRAINING = ("inference", "training")
-PEAK, GROWTH = "peak memory of training", "memory after inference"
+PEAK, GROWTH = f"peak memory of {processes.STEPS} steps", "memory at many sizes"
 BUDGET = 5  # times that of a layer: a step of training may take a second
 # A value near zero that has another sign in float32 passes ReLU there but not in float64, which
 # changes gradients by more than rounding does.
