@@ -323,13 +323,14 @@ def _depthwise_weight(plan, x, dy, shape, frame):
     return np.ascontiguousarray(parts.sum(axis=0).T)
 
 
-def _winograd_weight(plan, x, dy, shape, frame):
+def _winograd_weight(kernel, plan, x, dy, shape, frame):
     """None if a sum is infinite or NaN, and others of its kernel with it."""
     dw = empty((shape.outputs, shape.depth(frame)), x.dtype)
     zeros = np.zeros(shape.channels, x.dtype)
     common = (empty((size,), x.dtype) for size in plan.common)
-    scratch = _scratch(plan, x.dtype)
-    wild = winograd.correlate_weight(x, dy, dw, frame.packed, *plan.cut, zeros, *common, *scratch)
+    wild = kernel(
+        x, dy, dw, frame.packed, *plan.cut, zeros, *common, *_scratch(plan, x.dtype)
+    )
     return None if wild else dw
 
 
@@ -338,5 +339,6 @@ WEIGHT_WAYS = {
     "panels": _panels_weight,
     "grouped": _grouped_weight,
     "depthwise": _depthwise_weight,
-    "winograd": _winograd_weight,
+    "winograd": partial(_winograd_weight, winograd.correlate_weight),
+    "winograd_parts": partial(_winograd_weight, winograd.correlate_weight_parts),
 }

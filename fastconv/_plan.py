@@ -86,6 +86,9 @@ PRODUCTS_BYTES = 1 << 18
 # Gradient by weight: bytes of a phase's tiles at one element, to stay in that cache as well,
 # and the least number of tiles, for the sums are read and written once a phase.
 PHASE_BYTES = 1 << 16
+# Sums so small that each part has its own, and its tiles of a block, stay in that cache too.
+PRIVATE_SUMS = 1 << 17
+PRIVATE_BYTES = 1 << 17
 PHASE_TILES = 64
 
 # Gradient by weight otherwise: at most so many partial sums, in at most so many bytes.
@@ -147,7 +150,7 @@ class Plan(NamedTuple):
 
 
 POINTER_BYTES = 8
-_ALGORITHMS = {"gemm": "gemm", **dict.fromkeys(("blocks", "shared", "winograd"), "winograd")}
+_ALGORITHMS = {"gemm": "gemm", **dict.fromkeys(("blocks", "shared", "winograd", "winograd_parts"), "winograd")}
 
 
 # Forward, and the gradient by input -----------------------------------------------------------
@@ -497,6 +500,8 @@ def _plan_winograd_weight(shape, frame, tile):
     # Rows an even number of cache lines apart would share cache sets.
     line = 64 // shape.itemsize
     step = channels + (line if channels % (2 * line) == 0 else 0)
+    if _distinct(frame, tile) * channels * panels * width * shape.itemsize <= PRIVATE_SUMS:
+        return _plan_winograd_parts(shape, frame, tile, panels * width, step)
     v = winograd.tiles_size(elements, phase, step)
     m = winograd.tiles_size(elements, phase, panels * width)
     return Plan(
@@ -505,4 +510,20 @@ def _plan_winograd_weight(shape, frame, tile):
         (*tile, phase, width, step),
         common=(v, m, sums),
         work=distinct * winograd.ROWS * width,
+    )
+
+
+def _plan_winograd_parts(shape, frame, tile, outputs, step):
+    """cut: (*tile, tiles of a part, of a block, output channels of a panel, values of a row)."""
+    elements, tiles = _elements(frame, tile), _tiles(shape, frame, tile)
+    block = max(PRIVATE_BYTES // (elements * (step + outputs) * shape.itemsize), direct.PIXELS)
+    span = -(-tiles // min(PARTS, -(-tiles // block)))
+    sums = _distinct(frame, tile) * shape.channels * outputs
+    return Plan(
+        "winograd_parts",
+        sum(_winograd_cost(shape, frame, tile)),
+        (*tile, span, block, direct.panel_width(shape.itemsize), step),
+        common=(-(-tiles // span) * sums,),
+        work=winograd.tiles_size(elements, block, step)
+        + winograd.tiles_size(elements, block, outputs),
     )

@@ -35,6 +35,8 @@ WEIGHT = {
     "grouped": ((1, 256, 20, 30), (256, 2, 5, 5), 1, 128, "direct"),
     "depthwise": ((1, 1024, 20, 30), (1024, 1, 3, 3), 1, 1024, "direct"),
     "winograd": ((2, 24, 30, 40), (40, 24, 3, 3), 1, 1, "winograd"),
+    "winograd_parts": ((4, 16, 30, 40), (16, 16, 3, 3), 1, 1, "winograd"),
+    "winograd_parts of one part": ((1, 16, 8, 9), (16, 16, 3, 3), 1, 1, "winograd"),
     "winograd of one phase": ((1, 64, 8, 9), (64, 64, 3, 3), 1, 1, "winograd"),
 }
 

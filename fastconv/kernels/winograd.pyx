@@ -471,6 +471,82 @@ def correlate_weight(
     return wild
 
 
+def correlate_weight_parts(
+    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', K)
+    floating[:, ::1] dw,                 # OUT  (K, taps * C)
+    const Py_ssize_t[::1] frame,
+    Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
+    Py_ssize_t span, Py_ssize_t block,   # OPT  tiles of a part, and at a time
+    Py_ssize_t width,                    # OPT  output channels of a panel
+    Py_ssize_t step,                     # OPT  at least C
+    const floating[::1] zeros,           # IN   (C)
+    floating[::1] sums,                  # TEMP (parts * distinct * C * panels * width)
+    floating[:, ::1] work,               # TEMP (n_threads, sizes of `block` tiles of x and dy)
+    int n_threads,
+):
+    """The same where the sums are small: each part has its own, and meets no other thread."""
+    cdef Tiling t = _tiling(
+        frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], dy.shape[4])
+    cdef Py_ssize_t tiles, panels = (t.outputs + width - 1) // width
+    cdef Py_ssize_t sum_element = t.channels * panels * width
+    cdef Py_ssize_t size = t.distinct * sum_element, parts = sums.shape[0] // size
+    cdef Py_ssize_t tap, part, task, first
+    cdef int wild = 0
+    t.slices = t.deep
+    tiles = t.images * t.slices * t.tiles[1] * t.tiles[2]
+    for tap in range(t.taps):
+        with nogil, parallel(num_threads=n_threads):
+            for part in prange(parts, schedule="dynamic"):
+                _add_part(
+                    &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &t, tap, part * span,
+                    min(part * span + span, tiles), block, &zeros[0], step, panels, width,
+                    &work[threadid(), 0], &sums[part * size])
+            for task in prange((t.channels + MOST_ROWS - 1) // MOST_ROWS * panels,
+                               schedule="static"):
+                first = (task % panels * t.channels + task // panels * MOST_ROWS) * width
+                _join_rows(
+                    &sums[first], parts, size, t.distinct, sum_element,
+                    min(<Py_ssize_t> MOST_ROWS, t.channels - task // panels * MOST_ROWS) * width)
+                wild |= _finish_rows(&sums[first], sum_element, &t, tap,
+                                     task // panels * MOST_ROWS, task % panels, width, &dw[0, 0])
+    return wild
+
+
+cdef void _add_part(
+    const floating* x, const floating* dy, const Tiling* t, Py_ssize_t tap, Py_ssize_t first,
+    Py_ssize_t last, Py_ssize_t block, const floating* zeros, Py_ssize_t step, Py_ssize_t panels,
+    Py_ssize_t width, floating* work, floating* sums,
+) noexcept nogil:
+    """Tiles [first, last), a block that stays in cache at a time."""
+    cdef Py_ssize_t v_element = _tiles_element(block, step)
+    cdef Py_ssize_t m_element = panels * block * width + PAD
+    cdef floating* m = work + t.elements * v_element
+    cdef Py_ssize_t at = first, some, e
+    while at < last:
+        some = min(block, last - at)
+        _transform_pair(x, dy, t, tap, at, at + some, zeros, work, step, v_element, m, width, block,
+                        m_element)
+        for e in range(t.elements):
+            _add_element(work + e * v_element, step, m + e * m_element, block, some, t, panels, width,
+                         sums + _weight_of(t, e) * t.channels * panels * width,
+                         at > first or not _is_first(t, e))
+        at += some
+
+
+cdef void _join_rows(
+    floating* sums, Py_ssize_t parts, Py_ssize_t part, Py_ssize_t weights, Py_ssize_t element,
+    Py_ssize_t length,
+) noexcept nogil:
+    """The first part's rows of every weight += those of the others."""
+    cdef Py_ssize_t weight, s, i
+    for weight in range(weights):
+        for s in range(1, parts):
+            for i in range(length):  # vectorised
+                sums[i] += sums[s * part + i]
+        sums += element
+
+
 cdef void _transform_pair(
     const floating* x, const floating* dy, const Tiling* t, Py_ssize_t tap, Py_ssize_t first,
     Py_ssize_t last, const floating* zeros, floating* v, Py_ssize_t step, Py_ssize_t v_element,
@@ -498,16 +574,25 @@ cdef void _add_weight(
     Py_ssize_t width, Py_ssize_t weight, floating* sums, bint add,
 ) noexcept nogil:
     """One weight's sums[panel, c] := or += its products over the tiles of a phase."""
-    cdef Py_ssize_t e, panel, row, c
+    cdef Py_ssize_t e
     for e in range(t.elements):
-        if _weight_of(t, e) != weight:
-            continue
-        for panel in range(panels):
-            for row in range(t.channels // TILE_ROWS):
-                c = row * TILE_ROWS
-                direct_find(sizeof(floating)).outer(
-                    v + e * v_element + c, step, m + e * m_element + panel * phase * width, tiles,
-                    sums + (panel * t.channels + c) * width, add or not _is_first(t, e))
+        if _weight_of(t, e) == weight:
+            _add_element(v + e * v_element, step, m + e * m_element, phase, tiles, t, panels, width,
+                         sums, add or not _is_first(t, e))
+
+
+cdef inline void _add_element(
+    const floating* v, Py_ssize_t step, const floating* m, Py_ssize_t phase, Py_ssize_t tiles,
+    const Tiling* t, Py_ssize_t panels, Py_ssize_t width, floating* sums, bint add,
+) noexcept nogil:
+    """sums[panel, c] := or += the products of one element."""
+    cdef Py_ssize_t panel, row, c
+    for panel in range(panels):
+        for row in range(t.channels // TILE_ROWS):
+            c = row * TILE_ROWS
+            direct_find(sizeof(floating)).outer(
+                v + c, step, m + panel * phase * width, tiles,
+                sums + (panel * t.channels + c) * width, add)
 
 
 cdef int _finish_panel(
