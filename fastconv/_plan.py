@@ -69,8 +69,8 @@ SCHEMES = {
 # multiplications of the products: some five instructions, twice that with their memory. As
 # measured by ``fastconv bench algorithms``.
 TRANSFORM = 12
-# To read a prepared weight from memory.
-STREAM = 16
+# To read a prepared weight from memory, as measured of layers whose weights have left the caches.
+STREAM = 9
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
 SHARED_CHANNELS = 192
 # ... up to so many bytes of them at a time.
@@ -150,7 +150,10 @@ class Plan(NamedTuple):
 
 
 POINTER_BYTES = 8
-_ALGORITHMS = {"gemm": "gemm", **dict.fromkeys(("blocks", "shared", "winograd", "winograd_parts"), "winograd")}
+_ALGORITHMS = {
+    "gemm": "gemm",
+    **dict.fromkeys(("blocks", "shared", "winograd", "winograd_parts"), "winograd"),
+}
 
 
 # Forward, and the gradient by input -----------------------------------------------------------
@@ -174,16 +177,14 @@ def choose(shape, frame, algorithm, prepared=False):
     if algorithm == "gemm" or not direct.SUPPORTED:
         return "gemm", None
     if algorithm != "direct":
-        # Without the cost for the weights, so that an image alone takes the tile of a batch.
-        tile = min(
-            _schemes(shape, frame),
-            key=lambda tile: _winograd_cost(shape, frame, tile)[0],
-            default=None,
-        )
+        # Without the cost for weights that are not kept, so that an image alone takes the tile of a
+        # batch.
+        costs = {
+            tile: _winograd_cost(shape, frame, tile, prepared) for tile in _schemes(shape, frame)
+        }
+        tile = min(costs, key=lambda tile: sum(costs[tile][: 1 + prepared]), default=None)
         if tile and (
-            algorithm == "winograd"
-            or sum(_winograd_cost(shape, frame, tile, prepared))
-            < _direct_cost(shape, frame, prepared)
+            algorithm == "winograd" or sum(costs[tile]) < _direct_cost(shape, frame, prepared)
         ):
             return "winograd", tile
     return "direct", None
