@@ -328,9 +328,7 @@ def _winograd_weight(kernel, plan, x, dy, shape, frame):
     dw = empty((shape.outputs, shape.depth(frame)), x.dtype)
     zeros = np.zeros(shape.channels, x.dtype)
     common = (empty((size,), x.dtype) for size in plan.common)
-    wild = kernel(
-        x, dy, dw, frame.packed, *plan.cut, zeros, *common, *_scratch(plan, x.dtype)
-    )
+    wild = kernel(x, dy, dw, frame.packed, *plan.cut, zeros, *common, *_scratch(plan, x.dtype))
     return None if wild else dw
 
 

@@ -389,6 +389,68 @@ def test_what_is_not_finite(value):
         assert np.isfinite(y).sum() >= y.size - 9 * 16
 
 
+# A few images at a time
+
+
+@pytest.fixture
+def little_cache(monkeypatch):
+    """As if values left the cache early: the first steps then see few images."""
+    monkeypatch.setattr("fastconv.compiler.program.CACHE", 1 << 15)
+
+
+def stages(plan):
+    (program,) = plan._programs.values()
+    return program.stages
+
+
+@pytest.mark.usefixtures("little_cache")
+@pytest.mark.parametrize("batch", [1, 2, 6, 7])
+def test_few_images_at_a_time(batch):
+    model, x = settled(residual_net()), images((batch, 3, 24, 20))
+    plan = fastconv.compile(model, x)
+    assert_near(plan(x), eager(model, x), np.float32)
+    found = [(stage.repeat, stage.shapes[stage.graph.inputs[0]][0]) for stage in stages(plan)]
+    assert found[-1] == (1, batch)
+    if batch > 1:
+        (repeat, count), _ = found
+        assert repeat * count == batch
+        assert repeat > 1
+        assert f"{repeat} times {count} x 16 x 24 x 20" in str(plan)
+        rows = plan.profile(repeat=1).rows
+        assert rows[0].flops == 2 * batch * 24 * 20 * 16 * 3 * 9
+    out = np.empty_like(plan(x))
+    assert_array_equal(plan(x, out=out), plan(x))
+
+
+@pytest.mark.usefixtures("little_cache")
+def test_values_that_the_later_stage_needs_too():
+    """Inputs, results of the first stage, and outputs that it gives."""
+    w = images((8, 3, 3, 3), seed=1)
+
+    def model(x, z):
+        a = F.relu(F.conv2d(x, w.astype(x.dtype), padding=1))
+        b = F.max_pool2d(a, 4)
+        c = F.softmax(b.flatten(1), 1)  # not image by image
+        return a, c, x.mean((2, 3)) + z, b
+
+    x, z = images((4, 3, 24, 24)), images((4, 3))
+    plan = fastconv.compile(model, (x, z))
+    assert [stage.repeat > 1 for stage in stages(plan)] == [True, False]
+    for result, truth in zip(plan(x, z), eager(model, x, z), strict=True):
+        assert_near(result, truth, np.float32)
+
+
+@pytest.mark.usefixtures("little_cache")
+def test_what_mixes_images_is_not_cut():
+    plan = fastconv.compile(lambda x: F.relu(x.flatten() * 2), images((4, 3, 24, 24)))
+    assert len(stages(plan)) == 1
+    x = images((4, 3, 24, 24))
+    first, second = images((4, 3, 24, 24)), images((1, 3, 24, 24))
+    plan = fastconv.compile(lambda x, y: F.relu(x) + y, (first, second))
+    assert len(stages(plan)) == 1
+    assert_allclose(plan(x, second), np.maximum(x, 0) + second, atol=1e-6)
+
+
 # What a trace cannot follow
 
 

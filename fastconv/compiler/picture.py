@@ -48,26 +48,36 @@ def _steps(axes, profile, starts, ends, colours):
 
 
 def _memory(axes, program, starts, ends, colours, kinds):
-    """A block for each value: when it is needed, and where it lies."""
-    total = ends[-1]
-    for value, place in program.places.items():
-        made = next((i for i, n in enumerate(program.graph.nodes) if n.output == value), None)
-        left = 0.0 if made is None else starts[made]
-        right = ends[min(place.last, len(ends) - 1)]
-        colour = "0.8" if made is None else colours[kinds[made]]
-        axes.bar(
-            left, place.size / 1e6, right - left, place.offset / 1e6, align="edge", color=colour,
-            edgecolor="white", linewidth=0.5,
-        )  # fmt: skip
-        if right - left > LABELLED * total:
-            text = "input" if made is None else " x ".join(map(str, program.shapes[value]))
-            axes.text(
-                (left + right) / 2, (place.offset + place.size / 2) / 1e6, text, fontsize=6,
-                ha="center", va="center", rotation=0 if right - left > 0.1 * total else 90,
-                clip_on=True,
-            )  # fmt: skip
+    """A block for each value: when it is needed, and where it lies; stage above stage."""
+    total, offset, number = ends[-1], 0, 0
+    for stage in program.stages:
+        last = number + len(stage.steps)
+        span = slice(number, last)
+        least = LABELLED * total
+        _values(axes, stage, offset, starts[span], ends[span], colours, kinds[span], least)
+        number, offset = last, offset + stage.size
     axes.set_ylabel("MB")
     axes.set_xlabel("ms")
     axes.set_xlim(0, total)
     axes.set_ylim(0, program.size / 1e6)
     axes.set_title(f"values: {program.size / 1e6:.3g} MB", fontsize="medium")
+
+
+def _values(axes, stage, offset, starts, ends, colours, kinds, least):
+    makers = {node.output: number for number, node in enumerate(stage.graph.nodes)}
+    for value, place in stage.places.items():
+        made = makers.get(value)
+        left = starts[0] if made is None else starts[made]
+        right = ends[min(place.last, len(ends) - 1)]
+        bottom = (offset + place.offset) / 1e6
+        colour = "0.8" if made is None else colours[kinds[made]]
+        axes.bar(
+            left, place.size / 1e6, right - left, bottom, align="edge", color=colour,
+            edgecolor="white", linewidth=0.5,
+        )  # fmt: skip
+        if right - left > least:
+            text = "input" if made is None else " x ".join(map(str, stage.shapes[value]))
+            axes.text(
+                (left + right) / 2, bottom + place.size / 2e6, text, fontsize=6, ha="center",
+                va="center", rotation=0 if right - left > 4 * least else 90, clip_on=True,
+            )  # fmt: skip

@@ -283,8 +283,9 @@ class Row(NamedTuple):
 
     operator: str
     algorithm: str
-    shape: tuple
-    flops: int
+    shape: tuple  # of its output
+    repeat: int  # as often, for some images of the batch at a time
+    flops: int  # of the definition, for all images
     seconds: float | None
 
 
@@ -300,17 +301,15 @@ class Profile:
 
     def __init__(self, program, seconds):
         self.program = program
-        seconds = [None] * len(program.steps) if seconds is None else seconds
-        self.rows = [
-            Row(
-                _name(node),
-                "alias" if step.alias else step.algorithm,
-                step.shape,
-                step.flops,
-                time_,
-            )
-            for node, step, time_ in zip(program.graph.nodes, program.steps, seconds, strict=True)
-        ]
+        steps = sum(len(stage.steps) for stage in program.stages)
+        seconds = [None] * steps if seconds is None else seconds
+        self.rows = []
+        for stage in program.stages:
+            for node, step in zip(stage.graph.nodes, stage.steps, strict=True):
+                spent = seconds[len(self.rows)]
+                flops = step.flops * stage.repeat
+                row = Row(_name(node), step.algorithm, step.shape, stage.repeat, flops, spent)
+                self.rows.append(row)
         self.seconds = None if None in seconds else sum(seconds)
 
     def __str__(self):
@@ -319,7 +318,9 @@ class Profile:
         titles += ["ms", "share", "GFLOP/s"] if timed else []
         rows = [titles]
         for row in self.rows:
-            cells = [row.operator, row.algorithm, " x ".join(map(str, row.shape))]
+            shape = " x ".join(map(str, row.shape))
+            shape = shape if row.repeat == 1 else f"{row.repeat} times {shape}"
+            cells = [row.operator, row.algorithm, shape]
             cells.append(f"{row.flops / 1e6:.2f}")
             if timed:
                 rate = row.flops / row.seconds / 1e9 if row.seconds else 0
