@@ -316,30 +316,39 @@ def apply(rule, *inputs, **options):
 
     Where the rule returns an extra, the result is the pair of both.
     """
-    if not any(isinstance(x, Tensor) for x in inputs):
-        result, _, *extra = rule((False,) * len(inputs), *inputs, **options)
-        result = np.asarray(result)  # NumPy makes scalars of arrays without axes
-        if _mode.tracer is not None:
-            _mode.tracer(rule, inputs, options, result)
-        return (result, *extra) if extra else result
+    arrays, needs, tensors = [], [], []
     recording = _mode.recording
-    needs = tuple(isinstance(x, Tensor) and recording and x.requires_grad for x in inputs)
-    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-    result, backward, *extra = rule(needs, *arrays, **options)
-    out = Tensor(result)
+    for x in inputs:
+        is_tensor = isinstance(x, Tensor)
+        arrays.append(x.data if is_tensor else x)
+        needs.append(is_tensor and recording and x._requires_grad)
+        if is_tensor:
+            tensors.append(x)
+    result, backward, *extra = rule(tuple(needs), *arrays, **options)
+    result = np.asarray(result)  # NumPy makes scalars of arrays without axes
     if _mode.tracer is not None:
-        _mode.tracer(rule, arrays, options, out.data)
-    if any(needs) and out.dtype.kind == "f":
-        targets = tuple(
-            (x if x._node is None else x._node) if need else None
-            for x, need in zip(inputs, needs, strict=True)
-        )
-        for x in inputs:
-            if isinstance(x, Tensor):
+        _mode.tracer(rule, arrays, options, result)
+    if tensors:
+        recorded = True in needs and result.dtype.kind == "f"
+        result = _tensor_of(result)
+        if recorded:
+            targets = [
+                (x if x._node is None else x._node) if need else None
+                for x, need in zip(inputs, needs, strict=True)
+            ]
+            for x in tensors:
                 x._saved = True
-        out._node = _Node(backward, targets, out.dtype)
-        out._requires_grad = True
-    return (out, *extra) if extra else out
+            result._node = _Node(backward, targets, result.data.dtype)
+            result._requires_grad = True
+    return (result, *extra) if extra else result
+
+
+def _tensor_of(array):
+    """A Tensor of an ndarray of numbers, without further questions."""
+    tensor = Tensor.__new__(Tensor)
+    tensor.data, tensor.grad, tensor._node = array, None, None
+    tensor._requires_grad = tensor._saved = False
+    return tensor
 
 
 def apply_in_place(rule, target, **options):

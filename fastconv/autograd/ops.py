@@ -26,7 +26,7 @@ def _both(needs, a, b, da, db):
 
     It keeps the operands' shapes, not the operands.
     """
-    shape_a, shape_b = np.shape(a), np.shape(b)
+    shape_a, shape_b = getattr(a, "shape", ()), getattr(b, "shape", ())  # numbers have none
     return lambda g: (
         _unbroadcast(da(g), shape_a) if needs[0] else None,
         _unbroadcast(db(g), shape_b) if needs[1] else None,
