@@ -528,9 +528,10 @@ cdef void _add_part(
         _transform_pair(x, dy, t, tap, at, at + some, zeros, work, step, v_element, m, width, block,
                         m_element)
         for e in range(t.elements):
-            _add_element(work + e * v_element, step, m + e * m_element, block, some, t, panels, width,
-                         sums + _weight_of(t, e) * t.channels * panels * width,
-                         at > first or not _is_first(t, e))
+            _add_element(
+                work + e * v_element, step, m + e * m_element, block, some, t, panels, width,
+                sums + _weight_of(t, e) * t.channels * panels * width,
+                at > first or not _is_first(t, e))
         at += some
 
 
@@ -539,8 +540,8 @@ cdef void _join_rows(
     Py_ssize_t length,
 ) noexcept nogil:
     """The first part's rows of every weight += those of the others."""
-    cdef Py_ssize_t weight, s, i
-    for weight in range(weights):
+    cdef Py_ssize_t _weight, s, i
+    for _weight in range(weights):
         for s in range(1, parts):
             for i in range(length):  # vectorised
                 sums[i] += sums[s * part + i]
