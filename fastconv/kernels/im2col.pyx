@@ -186,9 +186,17 @@ cdef inline void _gather_row(
 
 
 cdef inline void _copy(floating* target, const floating* source, Py_ssize_t n) noexcept nogil:
+    """A call, or a loop of unknown length, costs more than to copy a few values: those that overlap
+    twice."""
     cdef Py_ssize_t c
     if n >= 16:
         memcpy(target, source, n * sizeof(floating))
-    else:  # a call costs more than the copy
+    elif n >= 8:
+        memcpy(target, source, 8 * sizeof(floating))
+        memcpy(target + n - 8, source + n - 8, 8 * sizeof(floating))
+    elif n >= 4:
+        memcpy(target, source, 4 * sizeof(floating))
+        memcpy(target + n - 4, source + n - 4, 4 * sizeof(floating))
+    else:
         for c in range(n):
             target[c] = source[c]
