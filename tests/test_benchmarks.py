@@ -611,6 +611,15 @@ def test_accuracy_of_all_ways(data_sets, tmp_path):
             assert row["seed 1"] == row["mean"] == row["spread"] == row["vs torch"] == NOTHING
 
 
+def test_accuracy_without_any_other_library(data_sets, tmp_path):
+    options = ("--quick", "--sets", "spoken")
+    done = run(tmp_path, "-c", WITHOUT_RIVALS, "bench", "accuracy", data_sets, *options)
+    assert done.returncode == 0, done.stderr
+    (rows,) = tables(done.stdout)
+    assert [row["data set, way"] for row in rows] == ["spoken digits, fast", "spoken digits, plain"]
+    assert {row["vs torch"] for row in rows} == {NOTHING}
+
+
 def test_accuracy_of_the_sets_that_are_there_and_match(data_sets):
     assert [recipe.name for recipe in accuracy.choose(data_sets, None)] == list(SETS)
     assert [recipe.name for recipe in accuracy.choose(data_sets, "DIGITS")] == list(SETS[1:])
@@ -638,9 +647,25 @@ def test_spoken_digits_are_cut_in_the_middle(data_sets):
     expected = np.pad((clip - clip.mean()) / clip.std(), (start, recipes.CLIP - len(clip) - start))
     np.testing.assert_allclose(x[0, 0], expected, atol=1e-4)
 
-    np.savez(path, audio=audio[:-1], length=length, label=label, index=label)
-    with pytest.raises(ValueError, match="length add up to the"):
-        recipes.read_speech(path)
+
+def test_speech_that_does_not_fit_together_is_refused(tmp_path):
+    path = tmp_path / "clips.npz"
+    good = {
+        "audio": np.zeros(5, np.int16),
+        "length": np.array([2, 3]),
+        "label": np.array([0, 1]),
+        "index": np.array([0, 5]),
+    }
+    for name, value, message in (
+        ("audio", np.zeros(6, np.int16), "length must add up to the 6 samples of audio, got 5"),
+        ("label", np.zeros(3, int), r"must have an entry for each clip, .*\(2,\), \(3,\) and"),
+        ("length", np.array([5, 0]), "of one sample at least"),
+        ("index", None, r"must have the arrays .*, it has no \['index'\]"),
+    ):
+        arrays = {key: a for key, a in (good | {name: value}).items() if a is not None}
+        np.savez(path, **arrays)
+        with pytest.raises(ValueError, match=message):
+            recipes.read_speech(path)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -678,10 +703,10 @@ def test_plain_networks_take_gemm_and_fuse_nothing(name, data_sets, monkeypatch)
             assert ("gemm" in taken) == (way == accuracy.PLAIN)
         if way == accuracy.PLAIN:
             assert taken == {"gemm"}
-    # Winograd's rounding is some 1e-5 of the largest value, and steps of a high learning rate
-    # carry it on: values near zero fall to the other side of ReLU.
+    # Winograd's error is up to 2e-5 of the largest value; in four steps values near zero that
+    # fall to the other side of ReLU carry it into the fifth digit of a loss.
     fast, plain = found.values()
-    np.testing.assert_allclose(fast["losses"], plain["losses"], rtol=2e-3)
+    np.testing.assert_allclose(fast["losses"], plain["losses"], rtol=5e-4)
 
 
 def test_plain_and_fast_networks_start_from_the_same_weights():
@@ -698,7 +723,7 @@ def test_training_for_accuracy_is_that_of_pytorch(data_sets):
     pytest.importorskip("torch")
     recipe = recipes.RECIPES[1]
     data = accuracy.Data(recipe, data_sets, quick=True)
-    batches = [(x.astype(float), labels) for x, labels in data.batches(0)]
+    batches = [(x[:8].astype(float), labels[:8]) for x, labels in data.batches(0)]
     model = accuracy.new_model(recipe, accuracy.FAST, 0).double()
     other = accuracy.torch_model(recipe, rivals.TORCH[1], model.state_dict()).double()
     ours = accuracy.trainer(accuracy.fastconv_library(accuracy.FAST), model, recipe, len(batches))

@@ -22,6 +22,7 @@ import fastconv.functional as F
 from fastconv import nn, optim
 from fastconv.bench import harness, report
 from fastconv.bench.command import expression
+from fastconv.bench.nets import FORMATS
 from fastconv.bench.networks import torch_network
 from fastconv.bench.recipes import RECIPES
 from fastconv.bench.report import Column
@@ -78,7 +79,7 @@ PLAIN_LAYERS = types.SimpleNamespace(**vars(nn) | {"Sequential": Sequential, "Re
 
 @dataclass(frozen=True)
 class Library:
-    """What a training loop needs; `tensor` makes an input or labels its own, `context` is its."""
+    """What a run needs: `tensor` converts inputs and labels, and all happens in `context`."""
 
     optim: types.ModuleType
     cross_entropy: Callable
@@ -96,11 +97,15 @@ def torch_library(column):
     """PyTorch with inputs in one of its formats."""
 
     def tensor(array):
-        last = array.ndim == 4 and column == TORCH[1]
-        form = torch.channels_last if last else torch.contiguous_format
-        return torch.from_numpy(array).contiguous(memory_format=form)
+        result = torch.from_numpy(array)
+        return in_format(result.contiguous, column) if array.ndim > 1 else result
 
     return Library(torch.optim, torch.nn.functional.cross_entropy, torch.no_grad, tensor)
+
+
+def in_format(convert, column):
+    """What `convert`, a method of PyTorch's, makes for the format of a column."""
+    return convert(memory_format=getattr(torch, FORMATS[column]))
 
 
 def new_model(recipe, way, seed):
@@ -252,9 +257,7 @@ def ways(recipe, data, seed):
 
 def torch_model(recipe, column, state):
     """PyTorch's network in one of its formats, which signals have one of."""
-    last = column == TORCH[1]
-    form = torch.channels_last if last else torch.contiguous_format
-    return torch_network(recipe.network, torch, state).to(memory_format=form)
+    return in_format(torch_network(recipe.network, torch, state).to, column)
 
 
 def faster_format(recipe, data, state):

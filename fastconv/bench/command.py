@@ -94,7 +94,7 @@ def _add(benchmarks, name, what, quick):
     _add_threads(parser, argparse.SUPPRESS)  # else it would undo what stands before the name
     add = parser.add_argument
     add("--quick", action="store_true", help=quick)
-    add("--json", type=Path, metavar="FILE", help="every sample and error")
+    add("--json", type=Path, metavar="FILE", help="every figure measured")
     malloc = parser.add_mutually_exclusive_group()
     malloc.add_argument(
         "--warm-malloc",

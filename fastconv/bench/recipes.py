@@ -9,7 +9,7 @@ import numpy as np
 from fastconv.bench.layers import RESNET
 from fastconv.bench.networks import Network, basic_block, resnet, signal_stem, small_stem
 from fastconv.data import load_train_test
-from fastconv.data.npz import read_npz_array
+from fastconv.data.npz import npz_keys, read_npz_array
 
 __all__ = ["RECIPES", "Recipe"]
 
@@ -45,14 +45,18 @@ def read_images(path):
 
 def read_speech(path):
     """Clips of one length, each of mean 0 and deviation 1; recordings below 5 are the test's."""
-    audio, length, label, index = (
-        read_npz_array(path, name) for name in ("audio", "length", "label", "index")
-    )
-    if not (length.shape == label.shape == index.shape and length.sum() == len(audio)):
+    names = "audio", "length", "label", "index"
+    if missing := set(names) - set(npz_keys(path)):
+        raise ValueError(f"{path} must have the arrays {names}, it has no {sorted(missing)}")
+    audio, length, label, index = (read_npz_array(path, name) for name in names)
+    if not (length.shape == label.shape == index.shape and (length > 0).all()):
         raise ValueError(
-            f"{path}: length, label and index must have an entry for each clip, and length add up "
-            f"to the {len(audio)} samples of audio, got shapes {length.shape}, {label.shape} and "
-            f"{index.shape} and a sum of {length.sum()}"
+            f"{path}: length, label and index must have an entry for each clip, of one sample at "
+            f"least, got shapes {length.shape}, {label.shape} and {index.shape}"
+        )
+    if length.sum() != len(audio):
+        raise ValueError(
+            f"{path}: length must add up to the {len(audio)} samples of audio, got {length.sum()}"
         )
     x = np.zeros((len(length), 1, CLIP), np.float32)
     for row, clip in zip(x[:, 0], np.split(audio, np.cumsum(length)[:-1]), strict=True):
