@@ -78,11 +78,11 @@ def residual_network(name, shape, stem, widths):
 RECIPES = [
     Recipe(
         residual_network(
-            "MNIST", (1, 28, 28), functools.partial(small_stem, inputs=1, stride=2), (32, 64)
+            "MNIST", (1, 28, 28), functools.partial(small_stem, inputs=1, stride=2), (32, 64, 128)
         ),
         "mnist",
         read_images,
-        epochs=4,
+        epochs=3,
         batch=128,
         lr=0.2,
         shift=2,
