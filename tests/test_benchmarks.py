@@ -18,8 +18,10 @@ from conftest import traced, vectors
 
 import fastconv
 from fastconv import _correlate, nn
+from fastconv._activation import NONE
 from fastconv._algorithm import ALGORITHMS
 from fastconv.bench import (
+    accuracy,
     algorithms,
     command,
     harness,
@@ -27,6 +29,7 @@ from fastconv.bench import (
     nets,
     networks,
     processes,
+    recipes,
     report,
     rivals,
     steps,
@@ -541,6 +544,200 @@ def test_tables_of_memory():
     assert list(row.values()) == ["a net", "80.0", "81.0", "+1.25 %"]
 
 
+# Accuracy
+
+
+def idx(array):
+    """An IDX file of unsigned bytes."""
+    sizes = struct.pack(f">{array.ndim}I", *array.shape)
+    return bytes([0, 0, 0x08, array.ndim]) + sizes + array.tobytes()
+
+
+@pytest.fixture
+def data_sets(tmp_path, rng):
+    """A folder of the three data sets, noise in their formats: four batches to train by."""
+    labels = np.arange(640, dtype=np.uint8) % 10
+    images = rng.integers(256, size=(640, 28, 28), dtype=np.uint8)
+    folder = tmp_path / "sets"
+    for name in ("mnist", "sign_digits", "fsdd"):
+        (folder / name).mkdir(parents=True)
+    for prefix, part in (("train", slice(512)), ("t10k", slice(512, None))):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            (folder / "mnist" / f"{prefix}-{kind}-ubyte").write_bytes(idx(array[part]))
+
+    pixels = rng.integers(256, size=(320, 48, 48, 3), dtype=np.uint8)
+    np.savez(folder / "sign_digits" / "sign_digits_48.npz", X=pixels, y=np.repeat(range(10), 32))
+
+    length = rng.integers(1000, 1500, size=310)
+    length[0], length[1] = 2, recipes.CLIP + 3
+    np.savez(
+        folder / "fsdd" / "fsdd.npz",
+        audio=rng.integers(-999, 999, size=length.sum(), dtype=np.int16),
+        length=length,
+        label=np.resize(labels, 310),
+        index=np.arange(310) % 50,
+    )
+    return folder
+
+
+SETS = "MNIST", "sign digits", "spoken digits"
+
+
+def test_accuracy_of_all_ways(data_sets, tmp_path):
+    options = ("--quick", "--threads", "1", "--seeds", "2", "--json", "runs.json")
+    done = run(tmp_path, *BENCH, "accuracy", data_sets, *options)
+    assert done.returncode == 0, done.stderr
+    records = json.loads((tmp_path / "runs.json").read_text(encoding="utf-8"))["records"]
+    assert len(done.stderr.splitlines()) == len(records) == 3 * (4 + TORCH)
+    (rows,) = tables(done.stdout)
+    assert len(rows) == 3 * (2 + TORCH)
+    for row in rows:
+        name, way = row["data set, way"].split(", ")
+        found = [record for record in records if (record["set"], record["way"]) == (name, way)]
+        assert name in SETS
+        assert [record["seed"] for record in found] == ([0, 1] if way in accuracy.WAYS else [0])
+        shares = [100 * record["accuracy"] for record in found]
+        for seed, share in enumerate(shares):
+            assert float(row[f"seed {seed}"]) == pytest.approx(share, abs=0.006)
+            assert f"{name}, {way}, seed {seed}: {share:.2f} %" in done.stderr
+        if way in accuracy.WAYS:
+            assert float(row["mean"]) == pytest.approx(sum(shares) / 2, abs=0.006)
+            assert float(row["spread"]) == pytest.approx(abs(shares[0] - shares[1]), abs=0.006)
+            other = [r for r in records if r["set"] == name and r["way"] not in accuracy.WAYS]
+            ratios = [near(r["seconds"] / found[0]["seconds"]) for r in other]
+            assert [float(row["vs torch"])] == ratios if TORCH else row["vs torch"] == NOTHING
+        else:
+            assert way.startswith("torch")
+            assert row["seed 1"] == row["mean"] == row["spread"] == row["vs torch"] == NOTHING
+
+
+def test_accuracy_without_any_other_library(data_sets, tmp_path):
+    options = ("--quick", "--sets", "spoken")
+    done = run(tmp_path, "-c", WITHOUT_RIVALS, "bench", "accuracy", data_sets, *options)
+    assert done.returncode == 0, done.stderr
+    (rows,) = tables(done.stdout)
+    assert [row["data set, way"] for row in rows] == ["spoken digits, fast", "spoken digits, plain"]
+    assert {row["vs torch"] for row in rows} == {NOTHING}
+
+
+def test_accuracy_of_the_sets_that_are_there_and_match(data_sets):
+    assert [recipe.name for recipe in accuracy.choose(data_sets, None)] == list(SETS)
+    assert [recipe.name for recipe in accuracy.choose(data_sets, "DIGITS")] == list(SETS[1:])
+    (data_sets / "sign_digits" / "sign_digits_48.npz").unlink()
+    assert [recipe.name for recipe in accuracy.choose(data_sets, None)] == [SETS[0], SETS[2]]
+    with pytest.raises(ValueError, match="data set, got 'sign'; there are: MNIST; spoken digits"):
+        accuracy.choose(data_sets, "sign")
+    with pytest.raises(ValueError, match=r"sets must be a regular expression, got '\('"):
+        accuracy.choose(data_sets, "(")
+
+
+def test_spoken_digits_are_cut_in_the_middle(data_sets):
+    path = data_sets / "fsdd" / "fsdd.npz"
+    (x, y), (other, labels) = recipes.read_speech(path)
+    assert x.shape == (310 - 35, 1, recipes.CLIP)
+    assert other.shape == (35, 1, recipes.CLIP)
+    with np.load(path) as file:
+        audio, length, label = (file[name] for name in ("audio", "length", "label"))
+    assert labels[:6].tolist() == [0, 1, 2, 3, 4, 0]  # of recordings 0 to 4, and 50
+    assert y[:2].tolist() == label[5:7].tolist()
+    long = audio[2 : 2 + recipes.CLIP + 3].astype(float)[1:-2]
+    np.testing.assert_allclose(other[1, 0], (long - long.mean()) / long.std(), atol=1e-4)
+    clip = audio[length[:5].sum() :][: length[5]].astype(float)
+    start = (recipes.CLIP - len(clip)) // 2
+    expected = np.pad((clip - clip.mean()) / clip.std(), (start, recipes.CLIP - len(clip) - start))
+    np.testing.assert_allclose(x[0, 0], expected, atol=1e-4)
+
+
+def test_speech_that_does_not_fit_together_is_refused(tmp_path):
+    path = tmp_path / "clips.npz"
+    good = {
+        "audio": np.zeros(5, np.int16),
+        "length": np.array([2, 3]),
+        "label": np.array([0, 1]),
+        "index": np.array([0, 5]),
+    }
+    for name, value, message in (
+        ("audio", np.zeros(6, np.int16), "length must add up to the 6 samples of audio, got 5"),
+        ("label", np.zeros(3, int), r"must have an entry for each clip, .*\(2,\), \(3,\) and"),
+        ("length", np.array([5, 0]), "of one sample at least"),
+        ("index", None, r"must have the arrays .*, it has no \['index'\]"),
+    ):
+        arrays = {key: a for key, a in (good | {name: value}).items() if a is not None}
+        np.savez(path, **arrays)
+        with pytest.raises(ValueError, match=message):
+            recipes.read_speech(path)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_plain_networks_take_gemm_and_fuse_nothing(name, data_sets, monkeypatch):
+    recipe = next(recipe for recipe in recipes.RECIPES if recipe.name == name)
+    data = accuracy.Data(recipe, data_sets, quick=True)
+    taken, fused = set(), []
+
+    def noted(function):
+        def call(plan, *arguments):
+            taken.add(plan.algorithm)
+            return function(plan, *arguments)
+
+        return call
+
+    for table in (_correlate.WAYS, _correlate.WEIGHT_WAYS):
+        for way, function in table.items():
+            monkeypatch.setitem(table, way, noted(function))
+    normalize = nn.norm.normalize
+
+    def noted_normalize(*arguments):
+        fused.append(arguments[-2] is not None or arguments[-1] != NONE)
+        return normalize(*arguments)
+
+    monkeypatch.setattr(nn.norm, "normalize", noted_normalize)
+    found = {}
+    for way in accuracy.WAYS:
+        taken.clear()
+        fused.clear()
+        library, model = accuracy.fastconv_library(way), accuracy.new_model(recipe, way, 0)
+        found[way] = accuracy.learn(library, model, recipe, data, 0)
+        assert len(fused) >= 5 * 6  # of 4 steps and an evaluation
+        assert any(fused) == (way == accuracy.FAST)
+        if direct.SUPPORTED:
+            assert ("gemm" in taken) == (way == accuracy.PLAIN)
+        if way == accuracy.PLAIN:
+            assert taken == {"gemm"}
+    # Winograd's error is up to 2e-5 of the largest value; in four steps values near zero that
+    # fall to the other side of ReLU carry it into the fifth digit of a loss.
+    fast, plain = found.values()
+    np.testing.assert_allclose(fast["losses"], plain["losses"], rtol=5e-4)
+
+
+def test_plain_and_fast_networks_start_from_the_same_weights():
+    for recipe in recipes.RECIPES:
+        fast, plain = (accuracy.new_model(recipe, way, 1).state_dict() for way in accuracy.WAYS)
+        assert list(fast) == list(plain)
+        for name, array in fast.items():
+            np.testing.assert_array_equal(array, plain[name])
+        other = accuracy.new_model(recipe, accuracy.FAST, 2).state_dict()
+        assert (other["0.weight"] != fast["0.weight"]).any()
+
+
+def test_training_for_accuracy_is_that_of_pytorch(data_sets):
+    pytest.importorskip("torch")
+    recipe = recipes.RECIPES[1]
+    data = accuracy.Data(recipe, data_sets, quick=True)
+    batches = [(x[:8].astype(float), labels[:8]) for x, labels in data.batches(0)]
+    model = accuracy.new_model(recipe, accuracy.FAST, 0).double()
+    other = accuracy.torch_model(recipe, rivals.TORCH[1], model.state_dict()).double()
+    ours = accuracy.trainer(accuracy.fastconv_library(accuracy.FAST), model, recipe, len(batches))
+    theirs = accuracy.trainer(accuracy.torch_library(rivals.TORCH[1]), other, recipe, len(batches))
+    for batch in batches:  # schedule, momentum and smoothing would show
+        assert ours(*batch) == pytest.approx(theirs(*batch), rel=1e-6)
+    for parameter, truth in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_allclose(parameter.data, truth.detach(), rtol=1e-5, atol=1e-6)
+    x, labels = map(np.concatenate, zip(*batches, strict=True))
+    expected = accuracy.accuracy(accuracy.torch_library(rivals.TORCH[0]), other, x, labels)
+    library = accuracy.fastconv_library(accuracy.FAST)
+    assert accuracy.accuracy(library, model, x, labels) == expected
+
+
 # Memory
 
 
@@ -656,9 +853,15 @@ def test_other_commands_load_no_benchmark(tmp_path):
         (("conv", "--threads", "5000"), "threads must be at most 4096, got 5000"),
         (("--threads", "0", "conv"), "threads must be at least 1, got 0"),
         (("--threads", "0", "--memory"), "threads must be at least 1, got 0"),
-        ((), "bench takes either a benchmark (conv, algorithms, loops, nets) or --memory"),
-        (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, nets) or"),
+        ((), "bench takes either a benchmark (conv, algorithms, loops, nets, accuracy) or "),
+        (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, nets, "),
         (("loops", "--batch", "0"), "batch must be at least 1, got 0"),
+        (("accuracy", ".", "--seeds", "0"), "seeds must be at least 1, got 0"),
+        (
+            ("accuracy", "."),
+            "data must be a folder that holds any of mnist, sign_digits/sign_digits_48.npz, "
+            "fsdd/fsdd.npz, got '.'",
+        ),
         (("conv", "--json", "."), ". cannot be written: it is a folder"),
         (
             ("conv", "--json", "nowhere/samples.json"),

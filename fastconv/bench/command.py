@@ -16,7 +16,7 @@ from pathlib import Path
 from fastconv import _checks, _plot
 from fastconv._threads import MOST_THREADS, get_num_threads
 
-__all__ = ["add_to", "enter_environment"]
+__all__ = ["add_to", "enter_environment", "expression"]
 
 CHART = Path("conv-benchmark.png")
 # glibc's malloc gives large blocks back to the kernel and faults them in again at every call;
@@ -39,7 +39,7 @@ def add_to(commands):
     )
     _add_threads(bench, None)
     benchmarks = bench.add_subparsers(dest="benchmark", metavar="BENCHMARK")
-    conv = _add(
+    conv = _add_layers(
         benchmarks,
         "conv",
         "convolution layers of published networks, beside NumPy, SciPy and PyTorch",
@@ -50,32 +50,51 @@ def add_to(commands):
         metavar="FILE",
         help=f"the chart; default: {CHART} where Matplotlib is installed",
     )
-    _add(benchmarks, "algorithms", "each algorithm on the same layers, and which one 'auto' takes")
-    loops = _add(benchmarks, "loops", "pooling and batch normalisation, beside PyTorch")
+    _add_layers(
+        benchmarks, "algorithms", "each algorithm on the same layers, and which one 'auto' takes"
+    )
+    loops = _add_layers(benchmarks, "loops", "pooling and batch normalisation, beside PyTorch")
     loops.add_argument(
         "--batch",
         type=int,
         default=128,
         help="images of 64 x 32 x 32 values; default: 128, which are 34 MB",
     )
-    _add(
+    _add_layers(
         benchmarks,
         "nets",
         "whole networks: training beside PyTorch, inference beside ONNX Runtime and OpenVINO",
     )
+    accuracy = _add(
+        benchmarks,
+        "accuracy",
+        "what networks learn of real data with the fast paths, without them, and in PyTorch",
+        quick="one seed, and a few steps of each run",
+    )
+    add = accuracy.add_argument
+    add("data", type=Path, metavar="DATA", help="a folder of data sets")
+    add("--sets", metavar="REGEX", help="data sets whose name matches, in any case")
+    add("--seeds", type=int, help="how many: 0, 1, ...; default: 3, or 1 with --quick")
     bench.set_defaults(run=_run, benchmarks=", ".join(benchmarks.choices))
 
 
-def _add(benchmarks, name, what):
-    """The parser of one benchmark, with the options of all."""
-    parser = benchmarks.add_parser(name, help=what, description=f"Measure {what}.")
-    _add_threads(parser, argparse.SUPPRESS)  # else it would undo what stands before the name
+def _add_layers(benchmarks, name, what):
+    """The parser of a benchmark of layers, or of what is chosen and timed as they are."""
+    parser = _add(benchmarks, name, what, quick="few layers, or those of --layers, in few rounds")
     add = parser.add_argument
     add("--layers", metavar="REGEX", help="layers whose name or origin matches, in any case")
     add("--rounds", type=int, help="samples of each contender; default: 15, or 3 with --quick")
     add("--backward", action=argparse.BooleanOptionalAction, default=True)
-    add("--quick", action="store_true", help="few layers, or those of --layers, in few rounds")
-    add("--json", type=Path, metavar="FILE", help="every sample and error")
+    return parser
+
+
+def _add(benchmarks, name, what, quick):
+    """The parser of one benchmark, with the options of all."""
+    parser = benchmarks.add_parser(name, help=what, description=f"Measure {what}.")
+    _add_threads(parser, argparse.SUPPRESS)  # else it would undo what stands before the name
+    add = parser.add_argument
+    add("--quick", action="store_true", help=quick)
+    add("--json", type=Path, metavar="FILE", help="every figure measured")
     malloc = parser.add_mutually_exclusive_group()
     malloc.add_argument(
         "--warm-malloc",
@@ -105,9 +124,11 @@ def _run(options):
 
 
 def _measure(options):
-    if options.rounds is None:
-        options.rounds = 3 if options.quick else 15
-    _checks.integer("rounds", options.rounds, minimum=1)
+    for name, usual, quick in (("rounds", 15, 3), ("seeds", 3, 1)):
+        if name in options:
+            if getattr(options, name) is None:
+                setattr(options, name, quick if options.quick else usual)
+            _checks.integer(name, getattr(options, name), minimum=1)
     options.budget = 1.0 if options.quick else 4.0  # seconds
     if "batch" in options:
         _checks.integer("batch", options.batch, minimum=1)
@@ -124,7 +145,8 @@ def _measure(options):
     enter_environment(options.threads, options.warm_malloc)
 
     benchmark = importlib.import_module(f"fastconv.bench.{options.benchmark}")
-    options.layers = _choose(benchmark.LAYERS, options.layers, options.quick)
+    if "layers" in options:
+        options.layers = _choose(benchmark.LAYERS, options.layers, options.quick)
     benchmark.run(options)
 
 
@@ -149,10 +171,7 @@ def enter_environment(threads, warm_malloc):
 def _choose(layers, pattern, quick):
     if pattern is None:
         return [layer for layer in layers if layer.quick or not quick]
-    try:
-        match = re.compile(pattern, re.IGNORECASE).search
-    except re.error as error:
-        raise ValueError(f"layers must be a regular expression, got {pattern!r}: {error}") from None
+    match = expression("layers", pattern).search
     found = [layer for layer in layers if match(layer.name) or match(layer.origin)]
     if not found:
         names = "; ".join(layer.name for layer in layers)
@@ -160,3 +179,11 @@ def _choose(layers, pattern, quick):
             f"layers must match the name or origin of a layer, got {pattern!r}; there are: {names}"
         )
     return found
+
+
+def expression(name, pattern):
+    """The regular expression that option `name` is, in any case."""
+    try:
+        return re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"{name} must be a regular expression, got {pattern!r}: {error}") from None

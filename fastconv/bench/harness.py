@@ -9,7 +9,7 @@ from fastconv.bench import machine
 from fastconv.bench.rivals import RESULTS
 from fastconv.bench.timing import interleave, once, warm_heap
 
-__all__ = ["PASSES", "describe", "every_layer", "measure", "publish"]
+__all__ = ["PASSES", "describe", "every_layer", "measure", "print_tables", "publish", "write"]
 
 PASSES = ("forward", "forward + backward")
 WRONG = 1e-3  # a larger error is a mistake, and its time means nothing
@@ -116,10 +116,7 @@ def publish(options, about, records, table, caption, **figures):
     **figures
         What else the file holds.
     """
-    print(*(f"- {line}" for line in about), sep="\n")
-    for name in dict.fromkeys(record["pass"] for record in records):
-        found = [record for record in records if record["pass"] == name]
-        print(f"\n### {name}\n\n{table(found)}")
+    print_tables(about, records, table)
     malloc = (
         "with glibc's malloc kept warm for all, which is PyTorch at its best"
         if options.warm_malloc
@@ -129,6 +126,19 @@ def publish(options, about, records, table, caption, **figures):
         f"\nMedians of up to {options.rounds} samples, float32, all contenders in turns, in an "
         f"order shuffled every round, {malloc}. {caption}"
     )
-    if options.json is not None:
+    write(options.json, about, records, **figures)
+
+
+def print_tables(about, records, table):
+    """Print the lines, and a table for each pass."""
+    print(*(f"- {line}" for line in about), sep="\n")
+    for name in dict.fromkeys(record["pass"] for record in records):
+        found = [record for record in records if record["pass"] == name]
+        print(f"\n### {name}\n\n{table(found)}")
+
+
+def write(path, about, records, **figures):
+    """Write a JSON file of all, unless `path` is None."""
+    if path is not None:
         text = json.dumps({"machine": about, **figures, "records": records}, indent=1)
-        options.json.write_text(f"{text}\n", encoding="utf-8")
+        path.write_text(f"{text}\n", encoding="utf-8")

@@ -15,7 +15,15 @@ import fastconv
 from fastconv import nn
 from fastconv.bench.layers import CIFAR18, DILATED, LENET, MOBILENET, RESNET, RESNET_V15, VGG
 
-__all__ = ["NETWORKS", "Network", "torch_network"]
+__all__ = [
+    "NETWORKS",
+    "Network",
+    "basic_block",
+    "resnet",
+    "signal_stem",
+    "small_stem",
+    "torch_network",
+]
 
 
 @dataclass(frozen=True)
@@ -83,18 +91,19 @@ def torch_network(network, torch, state=None):
 # Builders -----------------------------------------------------------------------------------
 
 
-def normalized(nn, inputs, outputs, kernel, stride=1, groups=1, relu="ReLU"):
-    """Layers: a convolution of images, batch normalisation, and `relu` where it is not None."""
-    padding = kernel // 2
-    yield nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-    yield nn.BatchNorm2d(outputs)
+def normalized(nn, inputs, outputs, kernel, stride=1, groups=1, relu="ReLU", axes=2):
+    """Layers: a convolution, batch normalisation, and `relu` where it is not None."""
+    conv, norm = getattr(nn, f"Conv{axes}d"), getattr(nn, f"BatchNorm{axes}d")
+    yield conv(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    yield norm(outputs)
     if relu is not None:
         yield getattr(nn, relu)(inplace=True)
 
 
-def classifier(nn, features, classes):
+def classifier(nn, features, classes, axes=2):
     """Layers: the mean of each channel, and a dense layer."""
-    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, classes)
+    mean = getattr(nn, f"AdaptiveAvgPool{axes}d")
+    return mean(1), nn.Flatten(), nn.Linear(features, classes)
 
 
 def lenet(nn, residual):
@@ -112,45 +121,49 @@ def lenet(nn, residual):
     )
 
 
-def basic_block(nn, inputs, width, stride):
+def basic_block(nn, inputs, width, stride, axes):
     """(layers of the main branch, their outputs)"""
-    first = normalized(nn, inputs, width, 3, stride)
-    return [*first, *normalized(nn, width, width, 3, relu=None)], width
+    first = normalized(nn, inputs, width, 3, stride, axes=axes)
+    return [*first, *normalized(nn, width, width, 3, relu=None, axes=axes)], width
 
 
-def bottleneck_block(nn, inputs, width, stride):
+def bottleneck_block(nn, inputs, width, stride, axes):
     """(layers of the main branch, their outputs)"""
     outputs = 4 * width
     layers = [
-        *normalized(nn, inputs, width, 1),
-        *normalized(nn, width, width, 3, stride),
-        *normalized(nn, width, outputs, 1, relu=None),
+        *normalized(nn, inputs, width, 1, axes=axes),
+        *normalized(nn, width, width, 3, stride, axes=axes),
+        *normalized(nn, width, outputs, 1, relu=None, axes=axes),
     ]
     return layers, outputs
 
 
-def resnet(stem, block, stages, classes, nn, residual):
+def resnet(stem, block, stages, classes, nn, residual, axes=2):
     """Residual stages of (width, blocks); all but the first start with stride 2."""
     layers, channels = stem(nn, stages[0][0]), stages[0][0]
     for stage, (width, blocks) in enumerate(stages):
         for number in range(blocks):
             stride = 2 if stage and not number else 1
-            main, outputs = block(nn, channels, width, stride)
+            main, outputs = block(nn, channels, width, stride, axes)
             shortcut = None
             if stride > 1 or outputs != channels:
-                projection = normalized(nn, channels, outputs, 1, stride, relu=None)
+                projection = normalized(nn, channels, outputs, 1, stride, relu=None, axes=axes)
                 shortcut = nn.Sequential(*projection)
             layers += [residual(nn.Sequential(*main), shortcut), nn.ReLU(inplace=True)]
             channels = outputs
-    return nn.Sequential(*layers, *classifier(nn, channels, classes))
+    return nn.Sequential(*layers, *classifier(nn, channels, classes, axes))
 
 
-def small_stem(nn, width):
-    return [*normalized(nn, 3, width, 3)]
+def small_stem(nn, width, inputs=3, stride=1):
+    return [*normalized(nn, inputs, width, 3, stride)]
 
 
 def large_stem(nn, width):
     return [*normalized(nn, 3, width, 7, 2), nn.MaxPool2d(3, 2, 1)]
+
+
+def signal_stem(nn, width):
+    return [*normalized(nn, 1, width, 25, 4, axes=1), nn.MaxPool1d(4)]
 
 
 def mobilenet(nn, residual):
