@@ -229,7 +229,7 @@ if not pid:
     os._exit(0)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    options = ["-W", "ignore::DeprecationWarning"]
+    options = ["-P", "-W", "ignore::DeprecationWarning"]
     subprocess.run([sys.executable, *options, "-c", script], check=True, timeout=60)
 
 
@@ -246,6 +246,6 @@ class Late:
 late = Late()
 """
     found = subprocess.run(
-        [sys.executable, "-c", script], check=True, timeout=60, capture_output=True, text=True
+        [sys.executable, "-P", "-c", script], check=True, timeout=60, capture_output=True, text=True
     )
     assert (found.stdout, found.stderr) == ("", "")

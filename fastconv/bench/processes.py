@@ -62,7 +62,8 @@ def growth_of_inference(network, batch, threads, settled=SETTLED, inferences=INF
 def _start(*arguments):
     environment = {name: value for name, value in os.environ.items() if name not in WARM_MALLOC}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(arguments)],
+        # -P: the package that is installed, not one in the current folder
+        [sys.executable, "-P", "-c", PROGRAM, json.dumps(arguments)],
         env=environment,
         stdout=subprocess.PIPE,
         check=True,
