@@ -155,6 +155,7 @@ def resnet(stem, block, stages, classes, nn, residual, axes=2):
 
 
 def small_stem(nn, width, inputs=3, stride=1):
+    """The first layers for small images: one 3x3 convolution."""
     return [*normalized(nn, inputs, width, 3, stride)]
 
 
@@ -163,6 +164,7 @@ def large_stem(nn, width):
 
 
 def signal_stem(nn, width):
+    """The first layers for sound: 25 taps of stride 4, and the largest of four."""
     return [*normalized(nn, 1, width, 25, 4, axes=1), nn.MaxPool1d(4)]
 
 
