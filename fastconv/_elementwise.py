@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastconv import _checks
 from fastconv._activation import NONE
 from fastconv._layout import memory_order
 from fastconv._memory import empty
@@ -29,7 +30,7 @@ def _alike(a, b):
         and a.size >= GRAIN
         and a.shape == b.shape
         and a.dtype == b.dtype
-        and a.dtype.type in (np.float32, np.float64)
+        and a.dtype.type in _checks.FLOATS
         and a.strides == b.strides
         and a.flags.aligned
         and b.flags.aligned

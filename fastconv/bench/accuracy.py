@@ -21,7 +21,7 @@ import fastconv
 import fastconv.functional as F
 from fastconv import nn, optim
 from fastconv.bench import harness, report
-from fastconv.bench.command import expression
+from fastconv.bench.command import matching
 from fastconv.bench.nets import FORMATS
 from fastconv.bench.networks import torch_network
 from fastconv.bench.recipes import RECIPES
@@ -226,13 +226,7 @@ def choose(folder, pattern):
         raise ValueError(f"data must be a folder that holds any of {paths}, got {str(folder)!r}")
     if pattern is None:
         return there
-    found = [recipe for recipe in there if expression("sets", pattern).search(recipe.name)]
-    if not found:
-        names = "; ".join(recipe.name for recipe in there)
-        raise ValueError(
-            f"sets must match the name of a data set, got {pattern!r}; there are: {names}"
-        )
-    return found
+    return matching("sets", pattern, there, "the name of a data set", lambda recipe: [recipe.name])
 
 
 def describe(recipe, data):

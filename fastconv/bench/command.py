@@ -16,7 +16,7 @@ from pathlib import Path
 from fastconv import _checks, _plot
 from fastconv._threads import MOST_THREADS, get_num_threads
 
-__all__ = ["add_to", "enter_environment", "expression"]
+__all__ = ["add_to", "enter_environment", "matching"]
 
 CHART = Path("conv-benchmark.png")
 # glibc's malloc gives large blocks back to the kernel and faults them in again at every call;
@@ -171,19 +171,21 @@ def enter_environment(threads, warm_malloc):
 def _choose(layers, pattern, quick):
     if pattern is None:
         return [layer for layer in layers if layer.quick or not quick]
-    match = expression("layers", pattern).search
-    found = [layer for layer in layers if match(layer.name) or match(layer.origin)]
-    if not found:
-        names = "; ".join(layer.name for layer in layers)
-        raise ValueError(
-            f"layers must match the name or origin of a layer, got {pattern!r}; there are: {names}"
-        )
-    return found
+    return matching(
+        "layers", pattern, layers, "the name or origin of a layer", lambda x: (x.name, x.origin)
+    )
 
 
-def expression(name, pattern):
-    """The regular expression that option `name` is, in any case."""
+def matching(option, pattern, things, what, texts):
+    """The `things` of whose ``texts(thing)`` any matches the regular expression of an option."""
     try:
-        return re.compile(pattern, re.IGNORECASE)
+        match = re.compile(pattern, re.IGNORECASE).search
     except re.error as error:
-        raise ValueError(f"{name} must be a regular expression, got {pattern!r}: {error}") from None
+        raise ValueError(
+            f"{option} must be a regular expression, got {pattern!r}: {error}"
+        ) from None
+    found = [thing for thing in things if any(map(match, texts(thing)))]
+    if not found:
+        names = "; ".join(thing.name for thing in things)
+        raise ValueError(f"{option} must match {what}, got {pattern!r}; there are: {names}")
+    return found

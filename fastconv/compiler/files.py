@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastconv import _checks
 from fastconv._activation import Activation
 from fastconv.compiler.graph import Graph, Node, Value
 from fastconv.compiler.operators import OPERATORS, RULES
@@ -80,7 +81,7 @@ def _node(entry, constants):
 
 
 def _check(graph, shapes, dtype):
-    if dtype.type not in (np.float32, np.float64):
+    if dtype.type not in _checks.FLOATS:
         raise ValueError(f"dtype must be float32 or float64, got {dtype}")
     if len(shapes) != len(graph.inputs) or not graph.outputs:
         raise ValueError(f"{len(graph.inputs)} inputs, {len(shapes)} shapes, no outputs or some")

@@ -4,9 +4,9 @@ An operator that is not here runs as it does without a plan, in memory of its ow
 """
 
 import importlib
-import inspect
 import math
 from collections.abc import Callable
+from types import FunctionType
 from typing import NamedTuple
 
 import numpy as np
@@ -22,30 +22,13 @@ from fastconv.kernels import activation, layout, norm, pool
 
 __all__ = ["OPERATORS", "RULES", "Step", "Value", "canonical", "dense"]
 
-_MODULES = [
-    *(
-        f"functional.{name}"
-        for name in (
-            "activation",
-            "conv",
-            "dropout",
-            "fold",
-            "linear",
-            "loss",
-            "norm",
-            "pad",
-            "pool",
-        )
-    ),
-    "autograd.ops",
-]
+_NOUNS = ("activation", "conv", "dropout", "fold", "linear", "loss", "norm", "pad", "pool")
 # Every rule by name: what takes `needs` first is one.
 RULES = {
     f"{module}.{name}": function
-    for module in _MODULES
+    for module in ("autograd.ops", *(f"functional.{noun}" for noun in _NOUNS))
     for name, function in vars(importlib.import_module(f"fastconv.{module}")).items()
-    if inspect.isfunction(function)
-    and next(iter(inspect.signature(function).parameters), "") == "needs"
+    if isinstance(function, FunctionType) and function.__code__.co_varnames[:1] == ("needs",)
 }
 _NAMES = {rule: name for name, rule in RULES.items()}
 
