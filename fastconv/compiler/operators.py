@@ -4,6 +4,7 @@ An operator that is not here runs as it does without a plan, in memory of its ow
 """
 
 import importlib
+import inspect
 import math
 from collections.abc import Callable
 from types import FunctionType
@@ -28,7 +29,8 @@ RULES = {
     f"{module}.{name}": function
     for module in ("autograd.ops", *(f"functional.{noun}" for noun in _NOUNS))
     for name, function in vars(importlib.import_module(f"fastconv.{module}")).items()
-    if isinstance(function, FunctionType) and function.__code__.co_varnames[:1] == ("needs",)
+    if isinstance(function, FunctionType)
+    and inspect.unwrap(function).__code__.co_varnames[:1] == ("needs",)
 }
 _NAMES = {rule: name for name, rule in RULES.items()}
 
