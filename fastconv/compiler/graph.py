@@ -7,10 +7,10 @@ import numpy as np
 
 from fastconv.autograd import Tensor, no_grad
 from fastconv.autograd.engine import traced
-from fastconv.compiler.operators import Value, canonical
+from fastconv.compiler.operators import Value, canonical, name_of
 from fastconv.nn import Module
 
-__all__ = ["Graph", "Node", "Value", "trace"]
+__all__ = ["Graph", "Node", "Value", "prune", "recognise", "trace"]
 
 
 class Node(NamedTuple):
@@ -48,7 +48,10 @@ class Graph(NamedTuple):
 
 
 def trace(model, examples):
-    """The :class:`Graph` of ``model(*examples)`` in evaluation mode, and what that returns."""
+    """The :class:`Graph` of ``model(*examples)`` in evaluation mode, and what that returns.
+
+    Every node is a "call" of a rule, by its name, with its options.
+    """
     graph = Graph([], [], [], False, {})
     known = {}  # id of an array: its Value
     alive = []  # else another array could get the same id
@@ -79,9 +82,8 @@ def trace(model, examples):
             else:
                 inputs.append(x)
         if any(isinstance(x, Value) for x in inputs):
-            dtype = examples[0].dtype
-            node = canonical(rule, inputs, copy.copy(options), graph.shapes, dtype)
-            graph.nodes.append(Node(*node, new(result)))
+            call = {"rule": name_of(rule), "function": rule, "options": copy.copy(options)}
+            graph.nodes.append(Node("call", tuple(inputs), call, new(result)))
 
     tensors = [Tensor(x) for x in examples]
     graph.inputs.extend(new(x.data) for x in tensors)
@@ -124,3 +126,9 @@ def prune(graph):
             needed.update(node.values())
             nodes.append(node)
     return graph._replace(nodes=nodes[::-1])
+
+
+def recognise(graph, dtype):
+    """With the operators that plans have steps for, where a call's rule is one."""
+    nodes = [Node(*canonical(node, graph.shapes, dtype), node.output) for node in graph.nodes]
+    return graph._replace(nodes=nodes)

@@ -21,7 +21,7 @@ from fastconv._threads import threads_for
 from fastconv.functional.conv import by_group, check
 from fastconv.kernels import activation, layout, norm, pool
 
-__all__ = ["OPERATORS", "RULES", "Step", "Value", "canonical", "dense"]
+__all__ = ["OPERATORS", "RULES", "Step", "Value", "canonical", "dense", "name_of"]
 
 _NOUNS = ("activation", "conv", "dropout", "fold", "linear", "loss", "norm", "pad", "pool")
 # Every rule by name: what takes `needs` first is one.
@@ -54,16 +54,21 @@ class Step(NamedTuple):
 # A trace's operators ------------------------------------------------------------------------------
 
 
-def canonical(rule, inputs, options, shapes, dtype):
-    """(operator, inputs, options) of an operator as :func:`apply` has run it."""
-    name = _NAMES.get(rule)
-    found = _CANONICAL[name](inputs, options) if name in _CANONICAL else None
+def name_of(rule):
+    """The key of a rule in RULES, None for a user's own."""
+    return _NAMES.get(rule)
+
+
+def canonical(node, shapes, dtype):
+    """(operator, inputs, options) of a call: what its rule is by another name, or the call."""
+    name, options = node.options["rule"], node.options["options"]
+    found = _CANONICAL[name](node.inputs, options) if name in _CANONICAL else None
     if found is not None:
-        operator, inputs_, options_ = found
-        shapes = [shapes.get(x) if isinstance(x, Value) else None for x in inputs_]
-        if OPERATORS[operator](inputs_, options_, shapes, dtype, None) is not None:
+        operator, inputs, options = found
+        shapes = [shapes.get(x) if isinstance(x, Value) else None for x in inputs]
+        if OPERATORS[operator](inputs, options, shapes, dtype, None) is not None:
             return found
-    return "call", tuple(inputs), {"rule": name, "function": rule, "options": options}
+    return node.operator, node.inputs, node.options
 
 
 def _constant(*inputs):
@@ -100,7 +105,7 @@ def _from_norm(inputs, options):
 def _from_add(inputs, options):
     if not all(isinstance(x, Value) for x in inputs):
         return None
-    return "add", tuple(inputs), {"activation": NONE}
+    return "add", inputs, {"activation": NONE}
 
 
 _CANONICAL = {
@@ -108,20 +113,20 @@ _CANONICAL = {
     "functional.linear._linear_rule": _from_linear,
     "functional.norm._batch_norm_rule": _from_norm,
     "functional.activation._rectify_rule": lambda inputs, options: (
-        "rectify", tuple(inputs), options
+        "rectify", inputs, options
     ),
     "functional.pool._max_rule": lambda inputs, options: (
-        "max_pool", tuple(inputs), {"floor": -math.inf, **options}
+        "max_pool", inputs, {"floor": -math.inf, **options}
     ),
     "functional.pool._adaptive_max_rule": lambda inputs, options: (
-        "adaptive_max_pool", tuple(inputs), {"floor": -math.inf, **options}
+        "adaptive_max_pool", inputs, {"floor": -math.inf, **options}
     ),
-    "functional.pool._avg_rule": lambda inputs, options: ("avg_pool", tuple(inputs), options),
+    "functional.pool._avg_rule": lambda inputs, options: ("avg_pool", inputs, options),
     "functional.pool._adaptive_avg_rule": lambda inputs, options: (
-        "adaptive_avg_pool", tuple(inputs), options
+        "adaptive_avg_pool", inputs, options
     ),
     "autograd.ops._add": _from_add,
-    "autograd.ops._flatten": lambda inputs, options: ("flatten", tuple(inputs), options),
+    "autograd.ops._flatten": lambda inputs, options: ("flatten", inputs, options),
 }  # fmt: skip
 
 

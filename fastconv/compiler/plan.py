@@ -11,7 +11,7 @@ from fastconv._correlate import Fixed
 from fastconv.autograd import Tensor
 from fastconv.compiler import files
 from fastconv.compiler.fuse import fuse
-from fastconv.compiler.graph import prune, trace
+from fastconv.compiler.graph import prune, recognise, trace
 from fastconv.compiler.program import Program
 
 __all__ = ["InferencePlan", "Profile", "compile", "load_plan"]
@@ -70,7 +70,9 @@ def compile(model, example):
         raise TypeError(f"model must be a Module or a callable, got {type(model).__name__}")
     examples = _arrays("example", example)
     graph, _ = trace(model, examples)
-    plan = InferencePlan(fuse(prune(graph)), [x.shape for x in examples], examples[0].dtype)
+    dtype = examples[0].dtype
+    graph = fuse(recognise(prune(graph), dtype))
+    plan = InferencePlan(graph, [x.shape for x in examples], dtype)
     _compare(model, plan, examples)
     return plan
 
