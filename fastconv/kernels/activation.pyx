@@ -13,7 +13,7 @@ def rectify(
 ):
     """y := act(x)."""
     cdef Py_ssize_t i
-    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
+    for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):  # vectorised
         y[i] = act(x[i], slope, top)
 
 
@@ -23,7 +23,7 @@ def rectify_backward(
 ):
     """dx := dy act'(x)."""
     cdef Py_ssize_t i
-    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
+    for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):  # vectorised
         dx[i] = act_gradient(dy[i], x[i], slope, top)
 
 
@@ -33,5 +33,5 @@ def add(
 ):
     """y := act(a + b)."""
     cdef Py_ssize_t i
-    for i in prange(a.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
+    for i in prange(a.shape[0], schedule="guided", nogil=True, num_threads=n_threads):  # vectorised
         y[i] = act(a[i] + b[i], slope, top)

@@ -62,7 +62,7 @@ def pack(
 ):
     """packed[g, b, d, j] := w[g, b * width + j, d], zero beyond the last output."""
     cdef Py_ssize_t panels = packed.shape[1], task
-    for task in prange(w.shape[0] * panels, schedule="static", nogil=True, num_threads=n_threads):
+    for task in prange(w.shape[0] * panels, schedule="guided", nogil=True, num_threads=n_threads):
         _pack_panel(w, task // panels, task % panels * packed.shape[3], packed.shape[3],
                     &packed[task // panels, task % panels, 0, 0])
 
@@ -386,7 +386,7 @@ def correlate_weight(
                 min(block * width, outputs - panel * width), width, part * span,
                 min(part * span + span, pixels), strip, &work[threadid(), 0],
                 <const floating**> &pointers[threadid(), 0])
-        for task in prange(groups * panels, schedule="static"):
+        for task in prange(groups * panels, schedule="guided"):
             panel = task % panels
             direct_find(sizeof(floating)).finish_panel(
                 &sums[0, task // panels, panel, 0, 0], sums.shape[0],

@@ -78,7 +78,7 @@ def correlate(
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2], task
     with nogil, parallel(num_threads=n_threads):
-        for task in prange((pixels + strip - 1) // strip, schedule="static"):
+        for task in prange((pixels + strip - 1) // strip, schedule="guided"):
             _correlate_strip(
                 &x[0, 0, 0, 0, 0], &w[0, 0, 0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f,
                 w.shape[0], w.shape[1], w.shape[2], task * strip, min(task * strip + strip, pixels),
@@ -163,7 +163,7 @@ def correlate_lines(
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t line
     with nogil, parallel(num_threads=n_threads):
-        for line in prange(x.shape[0] * f.count[0] * f.count[1], schedule="static"):
+        for line in prange(x.shape[0] * f.count[0] * f.count[1], schedule="guided"):
             _correlate_line(
                 &x[0, 0, 0, 0, 0], &w[0, 0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f,
                 x.shape[4], line, <const void**> &pointers[threadid(), 0])

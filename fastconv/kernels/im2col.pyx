@@ -47,7 +47,7 @@ def im2col(
     """cols[n, c, t, p] := x[n, c] at tap t of pixel p, zero outside."""
     cdef Py_ssize_t channels = x.shape[1], plane
     cdef Frame f = read_frame(frame)
-    for plane in prange(x.shape[0] * channels, schedule="static", nogil=True,
+    for plane in prange(x.shape[0] * channels, schedule="guided", nogil=True,
                         num_threads=n_threads):
         _unroll_plane(
             &x[plane // channels, plane % channels, 0, 0, 0], x.strides, &f,
@@ -63,7 +63,7 @@ def col2im(
     """x[n, c] := the sum of all columns' entries at the places they came from."""
     cdef Py_ssize_t channels = x.shape[1], plane
     cdef Frame f = read_frame(frame)
-    for plane in prange(x.shape[0] * channels, schedule="static", nogil=True,
+    for plane in prange(x.shape[0] * channels, schedule="guided", nogil=True,
                         num_threads=n_threads):
         _roll_plane(
             &cols[plane // channels, plane % channels, 0, 0], &f,

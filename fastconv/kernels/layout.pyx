@@ -19,7 +19,7 @@ def transpose(
     cdef Py_ssize_t rows = x.shape[1], cols = x.shape[2]
     cdef Py_ssize_t bands = (cols + TILE - 1) // TILE
     cdef Py_ssize_t task
-    for task in prange(x.shape[0] * bands, schedule="static", nogil=True, num_threads=n_threads):
+    for task in prange(x.shape[0] * bands, schedule="guided", nogil=True, num_threads=n_threads):
         _transpose_band(
             &x[task // bands, 0, 0], &y[task // bands, 0, 0], rows, cols,
             task % bands * TILE, min(task % bands * TILE + TILE, cols))
@@ -41,7 +41,7 @@ def same(const floating[::1] a, const floating[::1] b, int n_threads):
     """Whether two arrays of one size are equal bit by bit."""
     cdef Py_ssize_t part, start
     cdef int differ = 0
-    for part in prange((a.shape[0] + COMPARED - 1) // COMPARED, schedule="static", nogil=True,
+    for part in prange((a.shape[0] + COMPARED - 1) // COMPARED, schedule="guided", nogil=True,
                        num_threads=n_threads):
         start = part * COMPARED
         differ |= memcmp(&a[start], &b[start],

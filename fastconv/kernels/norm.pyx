@@ -26,7 +26,7 @@ def column_sums(
     """sums[b] := the sum of the rows of block b."""
     cdef Py_ssize_t b
     with nogil, parallel(num_threads=n_threads):
-        for b in prange(sums.shape[0], schedule="static"):
+        for b in prange(sums.shape[0], schedule="guided"):
             _sum_rows(&x[b * block, 0], min(block, x.shape[0] - b * block), x.shape[1],
                       &work[threadid(), 0], &sums[b, 0])
 
@@ -60,7 +60,7 @@ def moments(
     """Mean and sum of squared deviations of each block; the caller combines them."""
     cdef Py_ssize_t b, rows
     with nogil, parallel(num_threads=n_threads):
-        for b in prange(means.shape[0], schedule="static"):
+        for b in prange(means.shape[0], schedule="guided"):
             rows = min(block, x.shape[0] - b * block)
             _block_moments(&x[b * block, 0], rows, x.shape[1], &work[threadid(), 0],
                            &means[b, 0], &squares[b, 0])
@@ -106,7 +106,7 @@ def normalize(
     cdef Py_ssize_t i, channels = x.shape[1]
     cdef const floating[:, ::1] added = x if residual is None else residual
     cdef bint adds = residual is not None
-    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):
+    for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):
         _normalize_row(&x[i, 0], &mean[0], &scale[0], &shift[0], &added[i, 0] if adds else NULL,
                        slope, top, &y[i, 0], channels)
 
@@ -158,7 +158,7 @@ def backward_sums(
     if keeps:
         kept = g
     with nogil, parallel(num_threads=n_threads):
-        for b in prange(sums.shape[0], schedule="static"):
+        for b in prange(sums.shape[0], schedule="guided"):
             _block_backward_sums(
                 &x[b * block, 0], &dy[b * block, 0], &mean[0], &scale[0], &shift[0],
                 &results[b * block, 0] if keeps else NULL, slope, top,
@@ -220,7 +220,7 @@ def backward_input(
 ):
     """dx := factor * g + tilt * (x - mean) + offset."""
     cdef Py_ssize_t i
-    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):
+    for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):
         _backward_row(&x[i, 0], &dy[i, 0], &mean[0], &scale[0], &shift[0], slope, top,
                       &factor[0], &tilt[0], &offset[0], &dx[i, 0], x.shape[1])
 

@@ -18,7 +18,7 @@ def sgd(
 ):
     """p := p - lr d, d = sign g + weight_decay p."""
     cdef Py_ssize_t i
-    for i in prange(p.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
+    for i in prange(p.shape[0], schedule="guided", nogil=True, num_threads=n_threads):  # vectorised
         p[i] = p[i] - lr * _decayed(sign * g[i], p[i], weight_decay)
 
 
@@ -29,7 +29,7 @@ def sgd_momentum(
     """b := momentum b + share d and p := p - lr b, with nesterov p - lr (d + momentum b)."""
     cdef Py_ssize_t i
     cdef floating d, velocity
-    for i in prange(p.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
+    for i in prange(p.shape[0], schedule="guided", nogil=True, num_threads=n_threads):  # vectorised
         d = _decayed(sign * g[i], p[i], weight_decay)
         velocity = momentum * b[i] + share * d
         b[i] = velocity
@@ -51,7 +51,7 @@ def adam(
     cdef bint amsgrad = largest is not None
     cdef Py_ssize_t i
     cdef floating d, divisor
-    for i in prange(p.shape[0], schedule="static", nogil=True, num_threads=n_threads):  # vectorised
+    for i in prange(p.shape[0], schedule="guided", nogil=True, num_threads=n_threads):  # vectorised
         d = _decayed(sign * g[i], p[i], weight_decay)
         m[i] = m[i] + beta1_rest * (d - m[i])
         v[i] = beta2 * v[i] + beta2_rest * d * d

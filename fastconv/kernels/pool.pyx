@@ -52,7 +52,7 @@ def max_pool(
     cdef Spans s = read_spans(windows)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
     cdef bint indexed = index is not None
-    for line in prange(x.shape[0] * lines, schedule="static", nogil=True, num_threads=n_threads):
+    for line in prange(x.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
         _max_line(
             &x[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             x.shape[4], floor,
@@ -132,7 +132,7 @@ def max_pool_backward(
     """dx := the sum of dy over the windows whose maximum stood here."""
     cdef Spans s = read_spans(cover)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
-    for line in prange(dx.shape[0] * lines, schedule="static", nogil=True, num_threads=n_threads):
+    for line in prange(dx.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
         _max_line_backward(
             &dy[line // lines, 0, 0, 0, 0], &index[line // lines, 0, 0, 0, 0], &s,
             line % lines // s.count[1], line % s.count[1], dx.shape[4],
@@ -175,7 +175,7 @@ def sum_pool(
     """y := (sum of x ** power over the window) / (product of the three divisors)."""
     cdef Spans s = read_spans(windows)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
-    for line in prange(x.shape[0] * lines, schedule="static", nogil=True, num_threads=n_threads):
+    for line in prange(x.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
         _sum_line(
             &x[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             x.shape[4], &divisor[0], power,
@@ -227,7 +227,7 @@ def sum_pool_backward(
     """dx := the sum of dy / divisor over the windows that hold this place."""
     cdef Spans s = read_spans(cover)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
-    for line in prange(dx.shape[0] * lines, schedule="static", nogil=True, num_threads=n_threads):
+    for line in prange(dx.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
         _sum_line_backward(
             &dy[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             dx.shape[4], &divisor[0],

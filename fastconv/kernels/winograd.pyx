@@ -463,7 +463,7 @@ def correlate_weight(
                             tap, task, width, &dw[0, 0], &work[threadid(), 0])
         if sums.shape[0]:
             for task in prange((t.channels + MOST_ROWS - 1) // MOST_ROWS * panels,
-                               schedule="static", nogil=True, num_threads=n_threads):
+                               schedule="guided", nogil=True, num_threads=n_threads):
                 first = task // panels * MOST_ROWS
                 wild |= _finish_rows(
                     &sums[(task % panels * t.channels + first) * width], sum_element, &t, tap,
@@ -503,7 +503,7 @@ def correlate_weight_parts(
                     min(part * span + span, tiles), block, &zeros[0], step, panels, width,
                     &work[threadid(), 0], &sums[part * size])
             for task in prange((t.channels + MOST_ROWS - 1) // MOST_ROWS * panels,
-                               schedule="static"):
+                               schedule="guided"):
                 first = (task % panels * t.channels + task // panels * MOST_ROWS) * width
                 _join_rows(
                     &sums[first], parts, size, t.distinct, sum_element,
