@@ -297,13 +297,13 @@ def _gemm_weight(plan, x, dy, shape, frame):
     return parts.sum(axis=0, out=dw) if size else dw
 
 
-def _panels_weight(plan, x, dy, shape, frame):
+def _panels_weight(kernel, plan, x, dy, shape, frame):
     groups, outputs, depth = shape.groups, shape.outputs, shape.depth(frame)
     width = direct.panel_width(x.itemsize)
     (size,) = plan.common
     sums = empty((size,), x.dtype).reshape(-1, groups, -(-outputs // width), depth, width)
     dw = empty((groups, outputs, depth), x.dtype)
-    direct.correlate_weight(x, dy, dw, frame.packed, *plan.cut, sums, *_scratch(plan, x.dtype))
+    kernel(x, dy, dw, frame.packed, *plan.cut, sums, *_scratch(plan, x.dtype))
     return dw
 
 
@@ -334,7 +334,8 @@ def _winograd_weight(kernel, plan, x, dy, shape, frame):
 
 WEIGHT_WAYS = {
     "gemm": _gemm_weight,
-    "panels": _panels_weight,
+    "panels": partial(_panels_weight, direct.correlate_weight),
+    "lines": partial(_panels_weight, direct.correlate_weight_lines),
     "grouped": _grouped_weight,
     "depthwise": _depthwise_weight,
     "winograd": partial(_winograd_weight, winograd.correlate_weight),

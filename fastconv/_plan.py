@@ -442,6 +442,8 @@ def plan_direct_weight(shape, frame):
         return _plan_grouped_weight(shape, frame)
     pixels, depth = shape.pixels(frame), shape.depth(frame)
     width = direct.panel_width(shape.itemsize)
+    if shape.groups == 1 and shape.channels < FEW_CHANNELS and shape.outputs % width == 0:
+        return _plan_weight_lines(shape, frame)
     panels = -(-shape.outputs // width)
     size = shape.groups * depth * panels * width
     parts = min(PARTS, SUMS_BYTES // (size * shape.itemsize), pixels // WEIGHT_STRIP)
@@ -457,6 +459,25 @@ def plan_direct_weight(shape, frame):
         common=(parts * size,),
         work=direct.weight_sizes(frame.packed, shape.channels, block * width, strip),
         pointers=strip * math.prod(frame.taps),
+    )
+
+
+def _plan_weight_lines(shape, frame):
+    """cut: (lines of a band, pixels of each, bands of a part)."""
+    slices, (_, height, width) = shape.images * frame.count[0], frame.count
+    some = min(width, WEIGHT_STRIP)
+    lines = min(max(WEIGHT_STRIP // some, 1), height)
+    bands = slices * -(-height // lines) * -(-width // some)
+    size = shape.depth(frame) * shape.outputs
+    parts = min(PARTS, max(SUMS_BYTES // (size * shape.itemsize), 1), bands)
+    span = -(-bands // parts)
+    return Plan(
+        "lines",
+        shape.products(frame),
+        (lines, some, span),
+        common=(-(-bands // span) * size,),
+        work=direct.line_sizes(frame.packed, shape.channels, lines, some),
+        pointers=math.prod(frame.taps),
     )
 
 
@@ -517,14 +538,15 @@ def _plan_winograd_weight(shape, frame, tile):
 def _plan_winograd_parts(shape, frame, tile, outputs, step):
     """cut: (*tile, tiles of a part, of a block, output channels of a panel, values of a row)."""
     elements, tiles = _elements(frame, tile), _tiles(shape, frame, tile)
-    block = max(PRIVATE_BYTES // (elements * (step + outputs) * shape.itemsize), direct.PIXELS)
+    width = direct.panel_width(shape.itemsize)
+    block = max(PRIVATE_BYTES // (elements * (step + width) * shape.itemsize), direct.PIXELS)
     span = -(-tiles // min(PARTS, -(-tiles // block)))
     sums = _distinct(frame, tile) * shape.channels * outputs
     return Plan(
         "winograd_parts",
         sum(_winograd_cost(shape, frame, tile)),
-        (*tile, span, block, direct.panel_width(shape.itemsize), step),
+        (*tile, span, block, width, step),
         common=(-(-tiles // span) * sums,),
         work=winograd.tiles_size(elements, block, step)
-        + winograd.tiles_size(elements, block, outputs),
+        + winograd.tiles_size(elements, block, width),
     )

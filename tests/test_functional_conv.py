@@ -106,7 +106,15 @@ CASES = {
     ),
     "2d few inputs": ((2, 3, 17, 33), (20, 3, 7, 5), {"stride": 2, "padding": 3}),
     "2d few inputs, dilated": ((2, 5, 11, 9), (24, 5, 3, 3), {"dilation": 2, "padding": 4}),
+    "2d few inputs, whole panels": ((3, 3, 17, 33), (32, 3, 7, 5), {"stride": 2, "padding": 3}),
+    "2d one input, whole panels": ((2, 1, 40, 19), (16, 1, 5, 5), {"padding": 2}),
+    "2d few inputs, dilated, whole panels": (
+        (2, 5, 11, 9),
+        (16, 5, 3, 2),
+        {"dilation": (1, 2), "padding": ((4, 0), (1, 3)), "stride": (2, 1)},
+    ),
     "1d long": ((1, 1, 1100), (7, 1, 7), {"padding": 3}),
+    "1d long, whole panels": ((2, 2, 600), (16, 2, 7), {"padding": 3}),
     "2d 24 outputs": ((2, 8, 9, 7), (24, 8, 3, 3), {"padding": 1}),
     "2d depthwise, multiplier": ((2, 5, 9, 8), (15, 1, 2, 3), {"groups": 5}),
     # sizes of blocks and strips, and tails of one
@@ -139,6 +147,11 @@ CASES = {
         (1, 2, 4, 3, 5),
         (3, 2, 2, 3, 2),
         {"padding": ((2, 0), (0, 4), (1, 3))},
+    ),
+    "3d one input, whole panels": (
+        (2, 1, 5, 20, 17),
+        (16, 1, 3, 3, 2),
+        {"padding": 1, "stride": (2, 1, 3)},
     ),
     "3d groups": ((2, 4, 4, 5, 6), (6, 2, 2, 2, 3), {"groups": 2, "padding": 1}),
     "3d depthwise": ((1, 9, 5, 6, 7), (9, 1, 3, 3, 3), {"groups": 9, "padding": 1}),

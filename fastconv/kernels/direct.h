@@ -41,6 +41,9 @@ typedef struct {
     void (*weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
     void (*weight_in_place)(const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels,
                             void *out, int rows);
+    void (*weight_lines[TILE_PIXELS + 1])(
+        const void *a, ptrdiff_t step, ptrdiff_t a_line, const void *b, ptrdiff_t b_step,
+        ptrdiff_t b_line, ptrdiff_t lines, ptrdiff_t pixels, void *out);
     void (*pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *packed);
     void (*pack_panels)(const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols,
                         void *packed);

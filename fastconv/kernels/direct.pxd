@@ -35,6 +35,9 @@ cdef extern from "direct.h" nogil:
         void (*weight_in_place)(
             const void** a, Py_ssize_t first, const void* b, Py_ssize_t pixels, void* out,
             int rows) nogil
+        void (*weight_lines[7])(
+            const void* a, Py_ssize_t step, Py_ssize_t a_line, const void* b, Py_ssize_t b_step,
+            Py_ssize_t b_line, Py_ssize_t lines, Py_ssize_t pixels, void* out) nogil
         void (*pack_rows)(
             const void** rows, Py_ssize_t pixels, Py_ssize_t run, void* packed) nogil
         void (*pack_panels)(

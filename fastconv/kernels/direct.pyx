@@ -9,8 +9,8 @@ and pixel: into the input, or to a row of zeros outside of it, or, where a run i
 edge, to a copy that the strip keeps. Very short runs are gathered into one, as im2col does.
 
 Where few input channels make short runs, ``correlate_lines`` copies the input lines of a few output
-lines with their padding, so that pixels lie evenly and need no pointers. Where there are few
-outputs, ``correlate_dots`` lets vectors run along the sum.
+lines with their padding, so that pixels lie evenly and need no pointers; so does
+``correlate_weight_lines``. Where there are few outputs, ``correlate_dots`` lets vectors run along the sum.
 
 Every output is one sum in one order, whatever the strip it falls in, so results depend neither
 on the number of threads nor on the batch.
@@ -292,13 +292,30 @@ cdef void _correlate_band(
     Py_ssize_t* offsets,
 ) noexcept nogil:
     """Output lines [j0, j0 + lines), pixels [k0, k0 + some) of one slice."""
-    cdef Py_ssize_t width = w.shape[2]
+    cdef Py_ssize_t width = w.shape[2], length = _places_read(f, some) * channels
+    cdef Py_ssize_t run = f.taps[2] * channels if f.adjacent else channels
+    cdef Py_ssize_t runs = _copy_band(x, f, channels, slice_, j0, k0, lines, some, work, offsets)
+    cdef Py_ssize_t last = min(k0 + some, f.count[2]), j, part, panels
+    # A panel of the weights stays in the first cache while the lines pass by, or all of them do.
+    panels = 1 if w.shape[0] * w.shape[1] * width * sizeof(floating) > L1_WEIGHTS else w.shape[0]
+    for part in range(w.shape[0] // panels):
+        for j in range(j0, min(j0 + lines, f.count[1])):
+            _correlate_line(
+                work + (j - j0) * f.step[1] * length, f.step[2] * channels, offsets, runs, run, w,
+                bias, outputs,
+                y + outputs * output_place(f, (slice_ * f.count[1] + j) * f.count[2] + k0),
+                f.stride[2] * outputs, last - k0, part * panels, (part + 1) * panels,
+                epilogue)
+
+
+cdef Py_ssize_t _copy_band(
+    const floating* x, const Frame* f, Py_ssize_t channels, Py_ssize_t slice_, Py_ssize_t j0,
+    Py_ssize_t k0, Py_ssize_t lines, Py_ssize_t some, floating* work, Py_ssize_t* offsets,
+) noexcept nogil:
+    """Copy the input lines that a band reads; where a pixel's runs lie, and how many they are."""
     cdef Py_ssize_t n = slice_ // f.count[0], i = slice_ % f.count[0]
     cdef Py_ssize_t deep = _lines_read(f, lines), length = _places_read(f, some) * channels
-    cdef Py_ssize_t run = f.taps[2] * channels if f.adjacent else channels
-    cdef Py_ssize_t a, b, t, j, z, v, part, panels, runs = 0
-    cdef Py_ssize_t place = k0 * f.step[2] + f.offset[2][0]
-    cdef Py_ssize_t last = min(k0 + some, f.count[2])
+    cdef Py_ssize_t place = k0 * f.step[2] + f.offset[2][0], a, b, t, z, v, runs = 0
     cdef const floating* source
     for a in range(f.taps[0]):
         z = i * f.step[0] + f.offset[0][a]
@@ -314,16 +331,7 @@ cdef void _correlate_band(
             for t in range(1 if f.adjacent else f.taps[2]):
                 offsets[runs] = v + (f.offset[2][t] - f.offset[2][0]) * channels
                 runs += 1
-    # A panel of the weights stays in the first cache while the lines pass by, or all of them do.
-    panels = 1 if w.shape[0] * w.shape[1] * width * sizeof(floating) > L1_WEIGHTS else w.shape[0]
-    for part in range(w.shape[0] // panels):
-        for j in range(j0, min(j0 + lines, f.count[1])):
-            _correlate_line(
-                work + (j - j0) * f.step[1] * length, f.step[2] * channels, offsets, runs, run, w,
-                bias, outputs,
-                y + outputs * output_place(f, (slice_ * f.count[1] + j) * f.count[2] + k0),
-                f.stride[2] * outputs, last - k0, part * panels, (part + 1) * panels,
-                epilogue)
+    return runs
 
 
 cdef void _correlate_line(
@@ -393,6 +401,70 @@ def correlate_weight(
                 groups * panels * depth * width, depth,
                 <int> min(width, outputs - panel * width),
                 &dw[task // panels, panel * width, 0], depth)
+
+
+def correlate_weight_lines(
+    const floating[:, :, :, :, ::1] x,    # IN   (N, D, H, W, C)
+    const floating[:, :, :, :, ::1] dy,   # IN   (N, D', H', W', K), K whole panels
+    floating[:, :, ::1] dw,               # OUT  (1, K, taps * C)
+    const Py_ssize_t[::1] frame,
+    Py_ssize_t lines, Py_ssize_t some,    # OPT  output lines of a band, and pixels of each
+    Py_ssize_t span,                      # OPT  bands of a part
+    floating[:, :, :, :, ::1] sums,       # TEMP (parts, 1, panels, taps * C, width)
+    floating[:, ::1] work,                # TEMP (n_threads, line_sizes(...))
+    Py_ssize_t[:, ::1] offsets,           # TEMP (n_threads, taps)
+    int n_threads,
+):
+    """The same, on copies of the input's lines."""
+    cdef Frame f = read_frame(frame)
+    cdef Py_ssize_t bands = x.shape[0] * f.count[0] * _pieces(&f, lines, some)
+    cdef Py_ssize_t depth = dw.shape[2], panels = sums.shape[2], width = sums.shape[4], part
+    with nogil, parallel(num_threads=n_threads):
+        for part in prange(sums.shape[0], schedule="dynamic"):
+            _add_bands(
+                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &sums[part, 0, 0, 0, 0], &f, x.shape[4],
+                panels, width, part * span, min(part * span + span, bands), lines, some,
+                &work[threadid(), 0], &offsets[threadid(), 0])
+        for part in prange(panels, schedule="guided"):
+            direct_find(sizeof(floating)).finish_panel(
+                &sums[0, 0, part, 0, 0], sums.shape[0], panels * depth * width, depth,
+                <int> width, &dw[0, part * width, 0], depth)
+
+
+cdef inline Py_ssize_t _pieces(const Frame* f, Py_ssize_t lines, Py_ssize_t some) noexcept nogil:
+    """Bands of a slice."""
+    return (f.count[1] + lines - 1) // lines * ((f.count[2] + some - 1) // some)
+
+
+cdef void _add_bands(
+    const floating* x, const floating* dy, floating* sums, const Frame* f, Py_ssize_t channels,
+    Py_ssize_t panels, Py_ssize_t width, Py_ssize_t first, Py_ssize_t last, Py_ssize_t lines,
+    Py_ssize_t some, floating* work, Py_ssize_t* offsets,
+) noexcept nogil:
+    """The sums of bands [first, last)."""
+    cdef Py_ssize_t step = panels * width, length = _places_read(f, some) * channels
+    cdef Py_ssize_t run = f.taps[2] * channels if f.adjacent else channels
+    cdef Py_ssize_t pieces = _pieces(f, lines, some), parts = (f.count[2] + some - 1) // some
+    cdef Py_ssize_t band, slice_, j0, k0, runs, r, m, panel, block
+    cdef const floating* grads
+    for band in range(first, last):
+        slice_ = band // pieces
+        j0 = band % pieces // parts * lines
+        k0 = band % parts * some
+        runs = _copy_band(x, f, channels, slice_, j0, k0, lines, some, work, offsets)
+        if band == first:
+            memset(sums, 0, runs * run * step * sizeof(floating))
+        grads = dy + ((slice_ * f.count[1] + j0) * f.count[2] + k0) * step
+        for r in range(runs):
+            for panel in range(panels):
+                for block in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
+                    m = block * TILE_PIXELS
+                    direct_find(sizeof(floating)).weight_lines[
+                        min(run - m, <Py_ssize_t> TILE_PIXELS)](
+                        work + offsets[r] + m, f.step[2] * channels, f.step[1] * length,
+                        grads + panel * width, step, f.count[2] * step,
+                        min(lines, f.count[1] - j0), min(some, f.count[2] - k0),
+                        sums + ((panel * runs + r) * run + m) * width)
 
 
 def weight_sizes(

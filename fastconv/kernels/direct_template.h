@@ -264,15 +264,19 @@ KERNEL NAME(product)(
 /* out[m][0 .. two vectors) = sum over p of a[p * step + m] * b[p][0 .. two vectors), for `rows` of
  * R rows m; or += if `add`. The sum starts at zero, so that long reductions are sums of sums. */
 BODY NAME(outer_of)(
-    int R, const T *a, ptrdiff_t step, const T *b, ptrdiff_t pixels, T *out, int rows, int add)
+    int R, const T *a, ptrdiff_t step, ptrdiff_t a_line, const T *b, ptrdiff_t b_step,
+    ptrdiff_t b_line, ptrdiff_t lines, ptrdiff_t pixels, T *out, int rows, int add)
 {
     V c[TILE_PIXELS][2];
     for (int m = 0; m < R; m++) c[m][0] = c[m][1] = (V){0};
-    for (ptrdiff_t p = 0; p < pixels; p++, a += step, b += 2 * LANES) {
-        V b0 = *(const V *)b, b1 = *(const V *)(b + LANES);
-        for (int m = 0; m < R; m++) {
-            c[m][0] += a[m] * b0;
-            c[m][1] += a[m] * b1;
+    for (ptrdiff_t line = 0; line < lines; line++) {
+        const T *at = a + line * a_line, *grads = b + line * b_line;
+        for (ptrdiff_t p = 0; p < pixels; p++, at += step, grads += b_step) {
+            V b0 = *(const V *)grads, b1 = *(const V *)(grads + LANES);
+            for (int m = 0; m < R; m++) {
+                c[m][0] += at[m] * b0;
+                c[m][1] += at[m] * b1;
+            }
         }
     }
     for (int m = 0; m < R; m++, out += 2 * LANES) {
@@ -289,14 +293,30 @@ BODY NAME(outer_of)(
 KERNEL NAME(outer)(
     const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out, int add)
 {
-    NAME(outer_of)(TILE_ROWS, a, step, b, pixels, out, TILE_ROWS, add);
+    NAME(outer_of)(TILE_ROWS, a, step, 0, b, 2 * LANES, 0, 1, pixels, out, TILE_ROWS, add);
 }
 
 /* The same for TILE_PIXELS rows, packed below, added. */
 KERNEL NAME(weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows)
 {
-    NAME(outer_of)(TILE_PIXELS, a, TILE_PIXELS, b, pixels, out, rows, 1);
+    NAME(outer_of)(TILE_PIXELS, a, TILE_PIXELS, 0, b, 2 * LANES, 0, 1, pixels, out, rows, 1);
 }
+
+/* The same for R rows of lines, added. */
+#define WEIGHT_LINES(R)                                                                          \
+    KERNEL NAME(weight_lines##R)(                                                                \
+        const void *a, ptrdiff_t step, ptrdiff_t a_line, const void *b, ptrdiff_t b_step,        \
+        ptrdiff_t b_line, ptrdiff_t lines, ptrdiff_t pixels, void *out)                          \
+    {                                                                                            \
+        NAME(outer_of)(R, a, step, a_line, b, b_step, b_line, lines, pixels, out, R, 1);         \
+    }
+WEIGHT_LINES(1)
+WEIGHT_LINES(2)
+WEIGHT_LINES(3)
+WEIGHT_LINES(4)
+WEIGHT_LINES(5)
+WEIGHT_LINES(6)
+#undef WEIGHT_LINES
 
 /* The same for rows a[p][first ...] that are not packed. */
 KERNEL NAME(weight_in_place)(
@@ -394,6 +414,8 @@ static const direct_kernels NAME(kernels) = {
     NAME(outer),
     NAME(weight),
     NAME(weight_in_place),
+    {NULL, NAME(weight_lines1), NAME(weight_lines2), NAME(weight_lines3), NAME(weight_lines4),
+     NAME(weight_lines5), NAME(weight_lines6)},
     NAME(pack_rows),
     NAME(pack_panels),
     NAME(finish_panel)};

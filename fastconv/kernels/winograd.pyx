@@ -434,7 +434,7 @@ def correlate_weight(
     cdef Py_ssize_t v_element = _tiles_element(phase, step)
     cdef Py_ssize_t m_element = panels * phase * width + PAD
     cdef Py_ssize_t sum_element = t.channels * panels * width
-    cdef Py_ssize_t tap, at, some, task, first, part
+    cdef Py_ssize_t tap, at, some, task, first, last, part
     cdef int wild = 0
     t.slices = t.deep
     tiles = t.images * t.slices * t.tiles[1] * t.tiles[2]
@@ -445,10 +445,13 @@ def correlate_weight(
             with nogil, parallel(num_threads=n_threads):
                 for task in prange((some + TILE_PIXELS - 1) // TILE_PIXELS, schedule="dynamic"):
                     first = task * TILE_PIXELS
-                    _transform_pair(
-                        &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &t, tap, at + first,
-                        at + min(first + TILE_PIXELS, some), &zeros[0], &v[first * step], step,
-                        v_element, &m[first * width], width, phase, m_element)
+                    last = at + min(first + TILE_PIXELS, some)
+                    _transform_tiles(
+                        &x[0, 0, 0, 0, 0], &t, t.first[0] + tap, at + first, last, last,
+                        &zeros[0], &v[first * step], step, v_element)
+                    _transform_outputs(
+                        &dy[0, 0, 0, 0, 0], &t, at + first, last, 0, panels, width,
+                        &m[first * width], phase, m_element)
                 if sums.shape[0]:
                     for task in prange(t.distinct, schedule="dynamic"):
                         # the last weights have the most products: begin with them
@@ -518,20 +521,22 @@ cdef void _add_part(
     Py_ssize_t last, Py_ssize_t block, const floating* zeros, Py_ssize_t step, Py_ssize_t panels,
     Py_ssize_t width, floating* work, floating* sums,
 ) noexcept nogil:
-    """Tiles [first, last), a block that stays in cache at a time."""
+    """Tiles [first, last), a block that stays in cache at a time, with one panel after another."""
     cdef Py_ssize_t v_element = _tiles_element(block, step)
-    cdef Py_ssize_t m_element = panels * block * width + PAD
+    cdef Py_ssize_t m_element = block * width + PAD
     cdef floating* m = work + t.elements * v_element
-    cdef Py_ssize_t at = first, some, e
+    cdef Py_ssize_t size = t.channels * width, at = first, some, panel, e
     while at < last:
         some = min(block, last - at)
-        _transform_pair(x, dy, t, tap, at, at + some, zeros, work, step, v_element, m, width, block,
-                        m_element)
-        for e in range(t.elements):
-            _add_element(
-                work + e * v_element, step, m + e * m_element, block, some, t, panels, width,
-                sums + _weight_of(t, e) * t.channels * panels * width,
-                at > first or not _is_first(t, e))
+        _transform_tiles(x, t, t.first[0] + tap, at, at + some, at + some, zeros, work, step,
+                         v_element)
+        for panel in range(panels):
+            _transform_outputs(dy, t, at, at + some, panel, panel + 1, width, m, block, m_element)
+            for e in range(t.elements):
+                _add_element(
+                    work + e * v_element, step, m + e * m_element, block, some, t, 1, width,
+                    sums + (_weight_of(t, e) * panels + panel) * size,
+                    at > first or not _is_first(t, e))
         at += some
 
 
@@ -548,21 +553,19 @@ cdef void _join_rows(
         sums += element
 
 
-cdef void _transform_pair(
-    const floating* x, const floating* dy, const Tiling* t, Py_ssize_t tap, Py_ssize_t first,
-    Py_ssize_t last, const floating* zeros, floating* v, Py_ssize_t step, Py_ssize_t v_element,
-    floating* m, Py_ssize_t width, Py_ssize_t phase, Py_ssize_t m_element,
+cdef void _transform_outputs(
+    const floating* dy, const Tiling* t, Py_ssize_t first, Py_ssize_t last, Py_ssize_t panel0,
+    Py_ssize_t panel1, Py_ssize_t width, floating* m, Py_ssize_t phase, Py_ssize_t m_element,
 ) noexcept nogil:
-    """v[e, tile] := B^T d B, and m[e, panel, tile] := A dy A^T."""
+    """m[e, panel, tile] := A dy A^T, of panels [panel0, panel1)."""
     cdef const void* out[MOST_OUTPUTS]
     cdef Py_ssize_t tile, panel, i
-    _transform_tiles(x, t, t.first[0] + tap, first, last, last, zeros, v, step, v_element)
     for tile in range(first, last):
-        _point_outputs(dy, t, 0, tile, out)
-        for panel in range((t.outputs + width - 1) // width):
+        _point_outputs(dy + panel0 * width, t, 0, tile, out)
+        for panel in range(panel0, panel1):
             t.do.output_adjoint(
-                out, <int> min(width, t.outputs - panel * width), m + panel * phase * width,
-                m_element)
+                out, <int> min(width, t.outputs - panel * width),
+                m + (panel - panel0) * phase * width, m_element)
             for i in range(t.do.tile_h * t.do.tile_w):
                 if out[i] != NULL:
                     out[i] = <const floating*> out[i] + width
