@@ -21,6 +21,7 @@
 #else
 #define VECTOR_BYTES 16
 #endif
+#define PREFETCH_TO_READ(place) __builtin_prefetch(place)
 #define PREFETCH_TO_WRITE(place) __builtin_prefetch(place, 1)
 
 /* What direct_template.h defines, for one element type; the pair is for tiles, and wide ones. */

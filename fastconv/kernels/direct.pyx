@@ -10,7 +10,8 @@ edge, to a copy that the strip keeps. Very short runs are gathered into one, as 
 
 Where few input channels make short runs, ``correlate_lines`` copies the input lines of a few output
 lines with their padding, so that pixels lie evenly and need no pointers; so does
-``correlate_weight_lines``. Where there are few outputs, ``correlate_dots`` lets vectors run along the sum.
+``correlate_weight_lines``. Where there are few outputs, ``correlate_dots`` lets vectors run along
+the sum.
 
 Every output is one sum in one order, whatever the strip it falls in, so results depend neither
 on the number of threads nor on the batch.

@@ -38,14 +38,17 @@ cdef extern from "winograd.h" nogil:
         int side_w
         int distinct_h
         int distinct_w
-        void (*input)(const void** d, Py_ssize_t channels, void* v, Py_ssize_t element) nogil
+        void (*input)(
+            const void** d, Py_ssize_t channels, Py_ssize_t ahead, void* v,
+            Py_ssize_t element) nogil
         int (*output)(
             const void* m, Py_ssize_t element, const void* bias, void** out, int cols,
             const Epilogue* epilogue) nogil
         void (*weights)(
             const void* w, const Py_ssize_t* steps, Py_ssize_t channels, int used, void* u,
             Py_ssize_t element) nogil
-        void (*output_adjoint)(const void** dy, int cols, void* m, Py_ssize_t element) nogil
+        void (*output_adjoint)(
+            const void** dy, int cols, Py_ssize_t ahead, void* m, Py_ssize_t element) nogil
         int (*weights_adjoint)(
             const void* s, Py_ssize_t element, int rows, int used, void* dw, Py_ssize_t step,
             Py_ssize_t channels) nogil
@@ -342,7 +345,7 @@ cdef void _transform_tiles(
                         and 0 <= col < t.size[2]):
                     d[e] = line + col * t.channels
                 e += 1
-        t.do.input(d, t.channels, v, element)
+        t.do.input(d, t.channels, t.do.tile_w * t.do.step_w * t.spread[2] * t.channels, v, element)
         v += step
 
 
@@ -565,7 +568,7 @@ cdef void _transform_outputs(
         for panel in range(panel0, panel1):
             t.do.output_adjoint(
                 out, <int> min(width, t.outputs - panel * width),
-                m + (panel - panel0) * phase * width, m_element)
+                t.do.tile_w * t.spread[2] * t.outputs, m + (panel - panel0) * phase * width, m_element)
             for i in range(t.do.tile_h * t.do.tile_w):
                 if out[i] != NULL:
                     out[i] = <const floating*> out[i] + width
