@@ -568,7 +568,8 @@ cdef void _transform_outputs(
         for panel in range(panel0, panel1):
             t.do.output_adjoint(
                 out, <int> min(width, t.outputs - panel * width),
-                t.do.tile_w * t.spread[2] * t.outputs, m + (panel - panel0) * phase * width, m_element)
+                t.do.tile_w * t.spread[2] * t.outputs, m + (panel - panel0) * phase * width,
+                m_element)
             for i in range(t.do.tile_h * t.do.tile_w):
                 if out[i] != NULL:
                     out[i] = <const floating*> out[i] + width
