@@ -41,6 +41,8 @@ KERNELS = [
 LEVELS = {"avx2": ["-mavx2", "-mfma"]}
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 ONCE = ["_build", "_memory"]  # tells what the processor has; has no loops
+# What Cython's memoryviews need, compiled once instead of in every kernel.
+SHARED = "fastconv.kernels._cyutility"
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"
 DIRECTIVES = {
     "language_level": 3,
@@ -82,6 +84,8 @@ class BuildKernels(build_ext):
             extension.extra_compile_args += optimise + compile_args
             extension.extra_compile_args += levels.get(level_of(extension), [])
             extension.extra_link_args += link_args
+        # The longest first, so that none is waited for.
+        self.extensions.sort(key=lambda e: os.path.getsize(e.sources[0]), reverse=True)
         super().build_extensions()
 
     def build_extension(self, extension):
@@ -141,8 +145,10 @@ def level_of(extension):
 
 def extensions():
     """Every kernel for the baseline, and once more for each level, from the same C."""
-    baseline = cythonize(
-        [
+    utility = Extension(SHARED, [f"{SHARED.replace('.', '/')}.c"])
+    utility, *baseline = cythonize(
+        [utility]
+        + [
             Extension(
                 f"fastconv.kernels.{name}",
                 [f"fastconv/kernels/{name}.pyx"],
@@ -154,8 +160,9 @@ def extensions():
         ],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
+        shared_utility_qualified_name=SHARED,
     )
-    return baseline + [
+    levels = [
         Extension(
             f"fastconv.kernels.{level}.{name}",
             extension.sources,
@@ -168,6 +175,7 @@ def extensions():
         for name, extension in zip(KERNELS, baseline, strict=True)
         if name not in ONCE
     ]
+    return [utility, *baseline, *levels]
 
 
 if __name__ == "__main__":  # builds run this file; a test reads its constants
