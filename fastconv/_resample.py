@@ -158,10 +158,12 @@ def table(size, output, scale, how, length=None):
     """
     i = np.arange(output, dtype=np.float64)
     length = output if length is None else length
-    x = COORDINATES[how.coordinates](i, size, length, scale, output, how.roi)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = COORDINATES[how.coordinates](i, size, length, scale, output, how.roi)
     outside = None
     if how.coordinates == "tf_crop_and_resize":
-        outside = (x < 0) | (x > size - 1)
+        outside = ~((x >= 0) & (x <= size - 1))  # NaN too, of a region without end
+        x[outside] = 0
     if how.mode == "nearest":
         return _gather(size, ROUNDINGS[how.rounding](x), outside)
     weight, radius = FILTERS[how.mode]

@@ -362,6 +362,21 @@ def test_tables_are_those_of_the_reference_implementation(coordinates, mode, opt
         assert_array_equal(dense(axis.transposed), dense(axis).T)
 
 
+@pytest.mark.parametrize("roi", [(np.nan, 1.0), (0.0, np.inf), (-1e308, 1e308), (0.8, 0.1)])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_tables_never_leave_the_input(roi, mode):
+    """Whatever the region; one that is turned round is allowed."""
+    axis = table(5, 4, 0.8, Filter(mode, "tf_crop_and_resize", roi=roi))
+    assert ((axis.places >= 0) & (axis.places < 5)).all()
+    assert axis.starts[-1] == len(axis.places) == len(axis.weights)
+    assert_array_equal(np.diff(axis.starts)[axis.outside], 0)
+    if roi == (0.8, 0.1):
+        x = np.linspace(0.8, 0.1, 4) * 4
+        if mode == "linear":
+            assert_allclose(dense(axis) @ np.arange(5.0), x)
+        assert not axis.outside.any()
+
+
 # Unpooling
 
 
