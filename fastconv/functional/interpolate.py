@@ -29,6 +29,10 @@ ALIGNED = ("linear", "bilinear", "trilinear", "bicubic")
 ANTIALIASED = ("bilinear", "bicubic")
 
 
+# Signals are cut into tasks of so many places; of images lines are tasks.
+PART = 2048
+
+
 def interpolate(
     input,
     size=None,
@@ -200,5 +204,7 @@ def _resampled(image, tables, dtype):
         packed = pack(tables, np.dtype(dtype))
         taps = math.prod(len(each.places) / each.output for each in tables)
         threads = threads_for(y.size * max(1, math.ceil(taps)))
-        kernels.resample(image, y, *packed, workspace(threads, width * channels, dtype), threads)
+        sums = workspace(threads, width * channels, dtype)
+        part = PART if len(tables) == 1 else output[2]
+        kernels.resample(image, y, *packed, sums, part, threads)
     return y
