@@ -4,9 +4,17 @@ Names, arguments, defaults and results are those of ``torch.nn.functional``.
 """
 
 from fastconv.functional.activation import leaky_relu, log_softmax, relu, relu6, softmax
-from fastconv.functional.conv import conv1d, conv2d, conv3d
+from fastconv.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from fastconv.functional.dropout import dropout
 from fastconv.functional.fold import col2im, fold, im2col, unfold
+from fastconv.functional.interpolate import interpolate
 from fastconv.functional.linear import linear
 from fastconv.functional.loss import (
     binary_cross_entropy_with_logits,
@@ -32,6 +40,9 @@ from fastconv.functional.pool import (
     max_pool1d,
     max_pool2d,
     max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
 )
 
 __all__ = [
@@ -50,10 +61,14 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
     "fold",
     "im2col",
+    "interpolate",
     "leaky_relu",
     "linear",
     "log_softmax",
@@ -63,6 +78,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mse_loss",
     "nll_loss",
     "pad",
