@@ -42,7 +42,7 @@ def resample(
     s.channels = x.shape[4]
     cdef const floating* weight = &weights[0] if places.shape[0] else NULL
     for task in prange(
-            x.shape[0] * lines * parts, schedule="static", nogil=True, num_threads=n_threads):
+            x.shape[0] * lines * parts, schedule="guided", nogil=True, num_threads=n_threads):
         _resample_line(
             &x[task // parts // lines, 0, 0, 0, 0], &s, weight,
             task // parts % lines // y.shape[2], task // parts % y.shape[2], task % parts * part,

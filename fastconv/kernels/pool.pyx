@@ -174,7 +174,7 @@ def max_unpool(
     """y[n, index[n, p, c], c] := x[n, p, c], in the order of p."""
     cdef Py_ssize_t parts = (x.shape[2] + LINE - 1) // LINE, part
     # by channels, and not by places, of which several may have one index
-    for part in prange(x.shape[0] * parts, schedule="static", nogil=True, num_threads=n_threads):
+    for part in prange(x.shape[0] * parts, schedule="guided", nogil=True, num_threads=n_threads):
         _unpool_channels(x, index, y, part // parts, part % parts * LINE)
 
 
@@ -196,7 +196,7 @@ def max_unpool_backward(
 ):
     """dx[n, p, c] := dy[n, index[n, p, c], c]."""
     cdef Py_ssize_t rows = dx.shape[1], row, c
-    for row in prange(dx.shape[0] * rows, schedule="static", nogil=True, num_threads=n_threads):
+    for row in prange(dx.shape[0] * rows, schedule="guided", nogil=True, num_threads=n_threads):
         for c in range(dx.shape[2]):
             dx[row // rows, row % rows, c] = dy[
                 row // rows, <Py_ssize_t> index[row // rows, row % rows, c], c]
