@@ -59,7 +59,7 @@ def load(path):
         inputs, outputs = ([Value(int(n)) for n in meta[key]] for key in ("inputs", "outputs"))
         shapes = [tuple(map(int, shape)) for shape in meta["input_shapes"]]
         dtype = np.dtype(meta["dtype"])
-        graph = Graph(inputs, nodes, outputs, bool(meta["several"]), {})
+        graph = Graph(inputs, nodes, outputs, bool(meta["several"]), {}, {})
         _check(graph, shapes, dtype)
     except DAMAGE as error:
         raise ValueError(f"{path}: the plan is damaged: {error!r}") from None

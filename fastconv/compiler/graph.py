@@ -34,6 +34,7 @@ class Graph(NamedTuple):
     outputs: list
     several: bool  # whether the model returns a tuple, also of one
     shapes: dict  # of every Value, in the trace
+    dtypes: dict  # the same
 
     def same_shape(self, a, b):
         """Whether two values have one shape."""
@@ -47,12 +48,13 @@ class Graph(NamedTuple):
         return count
 
 
-def trace(model, examples):
+def trace(model, examples, copied=True):
     """The :class:`Graph` of ``model(*examples)`` in evaluation mode, and what that returns.
 
-    Every node is a "call" of a rule, by its name, with its options.
+    Every node is a "call" of a rule, by its name, with its options. Constants are copies, or the
+    model's own arrays unless `copied`.
     """
-    graph = Graph([], [], [], False, {})
+    graph = Graph([], [], [], False, {}, {})
     known = {}  # id of an array: its Value
     alive = []  # else another array could get the same id
     copies = {}  # id of a constant: its copy, for the model may change
@@ -60,7 +62,7 @@ def trace(model, examples):
     def new(array):
         alive.append(array)
         value = known[id(array)] = Value(len(alive))
-        graph.shapes[value] = array.shape
+        graph.shapes[value], graph.dtypes[value] = array.shape, array.dtype
         return value
 
     def constant(array):
@@ -70,7 +72,7 @@ def trace(model, examples):
                 "follow: keep to Tensors and the functions of fastconv"
             )
         if id(array) not in copies:
-            copies[id(array)] = array, array.copy(order="K")
+            copies[id(array)] = array, array.copy(order="K") if copied else array
         return copies[id(array)][1]
 
     def record(rule, arrays, options, result):

@@ -1,0 +1,305 @@
+"""What the rules of layers become in ONNX: convolution, pooling, normalisation, activations.
+
+An emitter has its rule's arguments, with a :class:`~fastconv.onnx.builder.Builder` in the place of
+`needs`, and returns the result's name.
+"""
+
+import math
+
+import numpy as np
+
+from fastconv import _checks, _geometry
+from fastconv._activation import NONE
+
+__all__ = ["EMITTERS"]
+
+
+def _batched(g, x, n, emit):
+    """``emit(x)`` of a value with n spatial axes, which gets a batch axis if it has none."""
+    if len(g.shape(x)) == n + 2:
+        return emit(x)
+    return g.squeeze(emit(g.unsqueeze(x, 0)), 0)
+
+
+def _ends(pairs):
+    """(before, after) per axis as ONNX has them: all that is before, then all after."""
+    before, after = zip(*pairs, strict=True)
+    return (*before, *after)
+
+
+# Convolution and the dense layer ------------------------------------------------------------------
+
+
+def _conv(g, x, w, b, *, options, algorithm, prepared=None):
+    n, stride, padding, dilation, groups = options
+    kernel = g.shape(w)[2:]
+    stride = _checks.integers("stride", stride, n)
+    dilation = _checks.integers("dilation", dilation, n)
+    pads = _ends(_geometry.padding_pairs(padding, n, kernel, stride, dilation))
+    return _batched(
+        g, x, n,
+        lambda x: g.add(
+            "Conv", x, w, b, kernel_shape=kernel, strides=stride, dilations=dilation, pads=pads,
+            group=groups,
+        ),
+    )  # fmt: skip
+
+
+def _linear(g, x, w, b):
+    if len(g.shape(x)) == 2:
+        return g.add("Gemm", x, w, b, transB=1)
+    y = g.add("MatMul", x, g.add("Transpose", w, perm=(1, 0)))
+    return y if b is None else g.add("Add", y, b)
+
+
+def _taps(channels, kernel, dtype):
+    """Weights of a convolution whose every output is one tap of one channel."""
+    taps = math.prod(kernel)
+    eye = np.eye(taps, dtype=dtype).reshape(taps, 1, *kernel)
+    return np.tile(eye, (channels, *[1] * (len(kernel) + 1)))
+
+
+def _im2col(g, x, *, kernel_size, stride, padding, dilation):
+    """A convolution that copies, as ONNX has no operator of this kind."""
+    n, channels = len(g.shape(x)) - 2, int(g.shape(x)[1])
+    kernel = _checks.integers("kernel_size", kernel_size, n)
+    w = _taps(channels, kernel, g.dtype(x))
+    options = n, stride, padding, dilation, channels
+    return g.add("Reshape", _conv(g, x, w, None, options=options, algorithm=None), _rows(g))
+
+
+def _rows(g):
+    """The shape (N, what there is, -1)."""
+    return g.numbers((0, int(g.shape(g.result)[1]), -1))
+
+
+def _col2im(g, x, *, size, kernel_size, stride, padding, dilation):
+    n = len(size)
+    kernel = _checks.integers("kernel_size", kernel_size, n)
+    channels = int(g.shape(x)[1]) // math.prod(kernel)
+    geometry = _geometry.convolution(size, kernel, stride, padding, dilation)
+    stride, dilation = geometry.stride[3 - n :], geometry.dilation[3 - n :]
+    pads = geometry.padding[3 - n :]
+    # The places that no window covers lie after the last one.
+    spare = [
+        length - ((o - 1) * s + _geometry.window_size(k, d) - before - after)
+        for length, o, s, k, d, (before, after) in zip(
+            size, geometry.output, stride, kernel, dilation, pads, strict=True
+        )
+    ]
+    maps = g.numbers((0, int(g.shape(x)[1]), *geometry.output))
+    return g.add(
+        "ConvTranspose", g.add("Reshape", x, maps), _taps(channels, kernel, g.dtype(x)),
+        kernel_shape=kernel, strides=stride, dilations=dilation, pads=_ends(pads),
+        output_padding=spare if any(spare) else None, group=channels,
+    )  # fmt: skip
+
+
+# Activations --------------------------------------------------------------------------------------
+
+
+def _rectify(g, x, *, activation):
+    """min(slope v where v <= 0 else v, top)."""
+    slope, top = activation
+    limit = None if top == math.inf else g.constant(top, g.dtype(g.result))
+    if slope == 0 and limit is not None:
+        return g.add("Clip", x, g.constant(0, g.dtype(g.result)), limit)
+    if slope == 0:
+        x = g.add("Relu", x)
+    elif slope != 1:
+        x = g.add("LeakyRelu", x, alpha=slope)
+    return x if limit is None else g.add("Min", x, limit)
+
+
+def _softmax(operator):
+    return lambda g, x, *, dim: g.add(operator, x, axis=dim)
+
+
+# Normalisation ------------------------------------------------------------------------------------
+
+
+def _batch_norm(g, x, w, b, residual, *, running, training, momentum, eps, activation):
+    channels, dtype = int(g.shape(x)[1]), g.dtype(x)
+    w = np.ones(channels, dtype) if w is None else w
+    b = np.zeros(channels, dtype) if b is None else b
+    if training:  # without running statistics, those of the batch also in evaluation
+        y = _normalized_by_batch(g, x, w, b, eps)
+    else:
+        y = g.add("BatchNormalization", x, w, b, *running, epsilon=eps)
+    y = y if residual is None else g.add("Add", y, residual)
+    return y if activation == NONE else _rectify(g, y, activation=activation)
+
+
+def _normalized_by_batch(g, x, w, b, eps):
+    ndim = len(g.shape(x))
+    axes = (0, *range(2, ndim))
+    centred = g.add("Sub", x, g.reduce("ReduceMean", x, axes, True))
+    variance = g.reduce("ReduceMean", g.add("Mul", centred, centred), axes, True)
+    deviation = g.add("Sqrt", g.add("Add", variance, g.constant(eps, g.dtype(x))))
+    w, b = (g.unsqueeze(c, *range(1, ndim - 1)) if ndim > 2 else c for c in (w, b))
+    return g.add("Add", g.add("Mul", g.add("Div", centred, deviation), w), b)
+
+
+# Pooling ------------------------------------------------------------------------------------------
+
+
+class _Windows:
+    """Windows of a strided pooling, as attributes.
+
+    What ``ceil_mode`` adds is written as padding: what the operator's own `ceil_mode` means has
+    changed from opset to opset.
+    """
+
+    def __init__(self, g, x, n, kernel, stride, padding, dilation, ceil_mode):
+        self.kernel = _checks.integers("kernel_size", kernel, n)
+        stride = self.kernel if stride is None else _checks.integers("stride", stride, n)
+        self.padding = _checks.integers("padding", padding, n)
+        dilation = _checks.integers("dilation", dilation, n)
+        self.added = (0,) * n
+        if ceil_mode:
+            size = [int(length) for length in g.shape(x)[-n:]]
+            axes = zip(size, self.kernel, stride, self.padding, dilation, strict=True)
+            self.added = tuple(_added(*axis) for axis in axes)
+        self.attributes = {
+            "kernel_shape": self.kernel,
+            "strides": stride,
+            "dilations": dilation if any(d > 1 for d in dilation) else None,
+        }
+
+    def pads(self, padding):
+        return _ends([(p, p + more) for p, more in zip(padding, self.added, strict=True)])
+
+
+def _added(size, kernel, stride, padding, dilation):
+    """Places after an axis that its last window needs beyond the padding."""
+    count = _geometry.output_size(size, kernel, stride, (padding,) * 2, dilation, True)
+    span = (count - 1) * stride + _geometry.window_size(kernel, dilation)
+    return max(span - size - 2 * padding, 0)
+
+
+def _max_pool(g, x, *, n, options, floor=-math.inf):
+    windows = _Windows(g, x, n, *options)
+    pads = windows.pads(windows.padding)
+    dtype = g.dtype(x)
+
+    def emit(x):
+        if floor > -math.inf:
+            x = g.add("Relu", x) if floor == 0 else g.add("Max", x, g.constant(floor, dtype))
+        if all(p < k for p, k in zip(pads, windows.kernel * 2, strict=True)):
+            return g.add("MaxPool", x, pads=pads, **windows.attributes)
+        pairs = [(0, 0)] * 2 + list(zip(pads[:n], pads[n:], strict=True))
+        return g.add("MaxPool", g.pad(x, pairs, -math.inf, dtype), **windows.attributes)
+
+    return _batched(g, x, n, emit)
+
+
+def _avg_pool(g, x, *, n, options, divisor):
+    *options, include = options
+    windows = _Windows(g, x, n, *options)
+    padding, dtype = windows.padding, g.dtype(x)
+
+    def emit(x):
+        if divisor is not None:  # the mean over all places, times their number
+            pads = windows.pads(padding)
+            y = g.add("AveragePool", x, pads=pads, count_include_pad=1, **windows.attributes)
+            return g.add("Mul", y, g.constant(math.prod(windows.kernel) / divisor, dtype))
+        if include and any(windows.added) and any(padding):
+            # The padding counts, what ceil_mode adds does not.
+            y = g.pad(x, [(0, 0)] * 2 + [(p, p) for p in padding], 0, dtype)
+            return g.add("AveragePool", y, pads=windows.pads((0,) * n), **windows.attributes)
+        return g.add(
+            "AveragePool", x, pads=windows.pads(padding),
+            count_include_pad=int(include and any(padding)), **windows.attributes,
+        )  # fmt: skip
+
+    return _batched(g, x, n, emit)
+
+
+def _lp_pool(g, x, *, n, options, power):
+    """(places of a window * mean x^p)^(1/p), as LpPool takes absolute values."""
+    windows = _Windows(g, x, n, *options)
+    dtype = g.dtype(x)
+
+    def emit(x):
+        y = x if power == 1 else g.add("Pow", x, g.constant(power, dtype))
+        y = g.add("AveragePool", y, pads=windows.pads(windows.padding), **windows.attributes)
+        y = g.add("Mul", y, g.constant(math.prod(windows.kernel), dtype))
+        return y if power == 1 else g.add("Pow", y, g.constant(1 / power, dtype))
+
+    return _batched(g, x, n, emit)
+
+
+def _adaptive(operator, along_axis):
+    """Adaptive pooling: global, of equal windows, or along one axis after the other."""
+
+    def emitter(g, x, *, n, output_size, **_):
+        size, output = g.shape(x)[-n:], g.shape(g.result)[-n:]
+
+        def emit(x):
+            if output == (1,) * n:
+                return g.add(f"Global{operator}", x)
+            axes = [(i + 2, *axis) for i, axis in enumerate(zip(size, output, strict=True))]
+            axes = [axis for axis in axes if axis[1] != axis[2]]
+            if all(type(a) is type(b) is int and a % b == 0 for _, a, b in axes):
+                if not axes:
+                    return x
+                kernel = [a // b if a != b else 1 for a, b in zip(size, output, strict=True)]
+                return g.add(operator, x, kernel_shape=kernel, strides=kernel)
+            for axis, length, count in axes:
+                x = along_axis(g, x, axis, n + 2, length, count, g.dtype(g.result))
+            return x
+
+        return _batched(g, x, n, emit)
+
+    return emitter
+
+
+def _bounds(length, count):
+    """The windows of adaptive pooling along an axis."""
+    length, count = int(length), int(count)
+    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
+
+
+def _means_along(g, x, axis, ndim, length, count, dtype):
+    """A product with a matrix of shares."""
+    if count == 1:
+        return g.reduce("ReduceMean", x, (axis,), True)
+    shares = np.zeros((int(length), count), dtype)
+    for i, (first, stop) in enumerate(_bounds(length, count)):
+        shares[first:stop, i] = 1 / (stop - first)
+    order = list(range(ndim))
+    order[axis], order[-1] = order[-1], order[axis]
+    if axis == ndim - 1:
+        return g.add("MatMul", x, shares)
+    return g.add(
+        "Transpose", g.add("MatMul", g.add("Transpose", x, perm=order), shares), perm=order
+    )
+
+
+def _maxima_along(g, x, axis, ndim, length, count, dtype):
+    """The places of every window beside each other, the last of a short one once more."""
+    if count == 1:
+        return g.reduce("ReduceMax", x, (axis,), True)
+    bounds = _bounds(length, count)
+    width = max(stop - first for first, stop in bounds)
+    places = [[min(first + i, stop - 1) for i in range(width)] for first, stop in bounds]
+    return g.reduce(
+        "ReduceMax", g.add("Gather", x, np.array(places), axis=axis), (axis + 1,), False
+    )
+
+
+EMITTERS = {
+    "functional.activation._log_softmax_rule": _softmax("LogSoftmax"),
+    "functional.activation._rectify_rule": _rectify,
+    "functional.activation._softmax_rule": _softmax("Softmax"),
+    "functional.conv._conv_rule": _conv,
+    "functional.fold._col2im_rule": _col2im,
+    "functional.fold._im2col_rule": _im2col,
+    "functional.linear._linear_rule": _linear,
+    "functional.norm._batch_norm_rule": _batch_norm,
+    "functional.pool._adaptive_avg_rule": _adaptive("AveragePool", _means_along),
+    "functional.pool._adaptive_max_rule": _adaptive("MaxPool", _maxima_along),
+    "functional.pool._avg_rule": _avg_pool,
+    "functional.pool._lp_rule": _lp_pool,
+    "functional.pool._max_rule": _max_pool,
+}
