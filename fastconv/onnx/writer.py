@@ -24,6 +24,7 @@ EMITTERS = emit_layers.EMITTERS | emit_arrays.EMITTERS
 _LOSS = "a loss compares with targets: export the network without it"
 # Rules that have no emitter, and why.
 NOT_WRITTEN = {
+    "autograd.ops._both": "it is a part of other rules",
     "functional.dropout._dropout_rule": "random numbers differ from run to run: dropout is "
     "exported in evaluation mode, in which it does nothing",
     "functional.loss._axis_sum": _LOSS,
@@ -183,7 +184,7 @@ def _write(builder, node, outputs):
         raise ValueError(f"the model calls the rule {name}, which cannot be exported: {reason}")
     builder.start(node)
     try:
-        result = EMITTERS[rule](builder, *node.inputs, **node.options["options"])
+        result = builder.name(EMITTERS[rule](builder, *node.inputs, **node.options["options"]))
     except (TypeError, ValueError) as error:
         raise ValueError(f"the rule {name} cannot be exported: {error}") from error
     builder.names[node.output] = result
