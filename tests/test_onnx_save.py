@@ -1,5 +1,6 @@
 """Exported models: ONNX's checker accepts them, ONNX Runtime computes what the models do."""
 
+import functools
 import importlib
 import os
 
@@ -11,7 +12,9 @@ import pytest
 import fastconv
 import fastconv.functional as F
 import fastconv.onnx
-from fastconv import nn
+from fastconv import Tensor, nn
+from fastconv.autograd import arrays, pointwise, reductions
+from fastconv.autograd.engine import apply
 from fastconv.compiler.operators import RULES
 from fastconv.onnx import writer
 
@@ -40,7 +43,7 @@ def assert_close(found, truth):
 def outputs(model, inputs):
     if isinstance(model, nn.Module):
         model = model.eval()
-    results = model(*map(fastconv.Tensor, inputs))
+    results = model(*map(Tensor, inputs))
     return [np.asarray(y) for y in (results if isinstance(results, tuple) else (results,))]
 
 
@@ -177,6 +180,118 @@ FUNCTIONS = {
     ),
     "cast": (lambda x: (x * 3).astype(np.int64) * 2 + x.astype(np.float64), (2, 3)),
 }  # fmt: skip
+
+
+def rule(function, /, *inputs, **options):
+    """A call of a rule of the tensor operators; lists are arrays of int64."""
+    inputs = [np.array(x, np.int64) if isinstance(x, list) else x for x in inputs]
+    return apply(function, *inputs, **options)
+
+
+def integers(x):
+    return (x * 10).astype(np.int64)
+
+
+def sizes(x, *parts):
+    """A vector of the input's size along some axes, and of constants, as a graph computes it."""
+    shape = rule(arrays._shape, x)
+    return fastconv.cat(
+        [
+            p if isinstance(p, Tensor) else np.array([p])
+            for p in [
+                shape[int(p[1:]) : int(p[1:]) + 1] if isinstance(p, str) else p for p in parts
+            ]
+        ]
+    )
+
+
+TENSORS = {
+    "shape": lambda x: rule(arrays._shape, x),
+    "view": lambda x: rule(arrays._view, x, sizes(x, "_0", -1)),
+    "view zero keeps": lambda x: rule(arrays._view, x, [0, 2, -1]),
+    "matrix": lambda x: rule(arrays._matrix, x, axis=2),
+    "squeeze": lambda x: rule(arrays._squeeze, x[:, :1, :1], [1]),
+    "squeeze all": lambda x: rule(arrays._squeeze, x[:, :1, :1], None),
+    "unsqueeze": lambda x: rule(arrays._unsqueeze, x, [0, -1]),
+    "expand": lambda x: rule(arrays._expand, x[:, :1], sizes(x, "_0", 3, "_2", 1)),
+    "tile": lambda x: rule(arrays._tile, x, [1, 2, 1, 3]),
+    "depth to space": lambda x: rule(arrays._depth_to_space, x, block=2, depth_first=True),
+    "pixels": lambda x: rule(arrays._depth_to_space, x, block=2, depth_first=False),
+    "space to depth": lambda x: rule(
+        arrays._space_to_depth, x[..., :4], block=2, depth_first=True
+    ),
+    "pixels back": lambda x: rule(arrays._space_to_depth, x[..., :4], block=2, depth_first=False),
+    "slice": lambda x: rule(arrays._slice, x, [-1, 0], [-9, 2], [1, 3], [-2, 1]),
+    "slice by sizes": lambda x: rule(arrays._slice, x, [0], sizes(x, "_2"), [3]),
+    "parts": lambda x: rule(arrays._part, x, [1, 3], axis=1, part=1)
+    - rule(arrays._part, x, [1, 3], axis=1, part=0),
+    "chunks": lambda x: rule(arrays._chunk, x, axis=3, part=1, parts=2),
+    "chunks of the batch": lambda x: rule(arrays._chunk, x, axis=0, part=1, parts=2),
+    "gather": lambda x: rule(arrays._gather, x, [[0, -1], [1, 1]], axis=2),
+    "gather elements": lambda x: rule(
+        arrays._gather_elements, x, rule(reductions._arg, x, function="max", axis=1, keepdim=True),
+        axis=1,
+    ),
+    "gather n-d": lambda x: rule(arrays._gather_nd, x, [[0, 1], [1, 2]]),
+    "scatter elements": lambda x: rule(
+        arrays._scatter_elements, x, np.zeros((1, 1, 2, 2), int), np.ones((1, 1, 2, 2), x.dtype),
+        axis=2, reduction="add",
+    ),
+    "scatter n-d": lambda x: rule(
+        arrays._scatter_nd, x, [[0, 1], [1, 2]], np.ones((2, 4, 5), x.dtype), reduction="none"
+    ),
+    "compress": lambda x: rule(arrays._compress, x, np.array([True, False, True, True]), axis=1),
+    "nonzero": lambda x: rule(arrays._nonzero, F.relu(x)),
+    "triangle": lambda x: rule(arrays._triangle, x, np.array(-1), upper=True),
+    "full": lambda x: rule(arrays._full, sizes(x, "_0", 2), np.float32([1.5])),
+    "range": lambda x: rule(arrays._range, np.array(1), sizes(x, "_3"), np.array([2])),
+    "one hot": lambda x: rule(
+        arrays._one_hot, rule(reductions._arg, x, function="min", axis=1, keepdim=False), [4],
+        np.float32([0.5, 2]), axis=1,
+    ),
+    "eye": lambda x: rule(arrays._eye, x[0, 0], k=1, dtype=np.int64),
+    "comparison": lambda x: rule(
+        pointwise._where, rule(pointwise._binary, x, 0.5, function="greater"), x, 3
+    ),
+    "clip": lambda x: fastconv.clamp(x, -1, 0.5),
+    "clip by arrays": lambda x: fastconv.clamp(x, np.float32([[-1], [0], [0], [1]]), np.float32(2)),
+    "larger": lambda x: fastconv.maximum(fastconv.minimum(x, 0.5), -x),
+    "mod": lambda x: rule(pointwise._binary, x, np.float32(-0.7), function="mod"),
+    "fmod": lambda x: rule(pointwise._binary, x, np.float32(-0.7), function="fmod"),
+    "whole": lambda x: rule(pointwise._binary, integers(x), [3], function="mod")
+    * rule(pointwise._binary, integers(x), [3], function="divide_integers"),
+    "logic": lambda x: rule(
+        pointwise._binary, rule(pointwise._unary, x, function="isnan"),
+        rule(pointwise._binary, x, x, function="equal"), function="or",
+    ),
+    "argmax": lambda x: rule(reductions._arg, x, function="max", axis=-1, keepdim=False, last=True),
+    "top": lambda x: rule(reductions._top, x, [2], axis=1, largest=True),
+    "running": lambda x: rule(
+        reductions._cumulative_sum, x, np.array(1), exclusive=True, reverse=True
+    ),
+    "einsum": lambda x: rule(reductions._einsum, x, x, equation="nchw,ncij->nhi"),
+}  # fmt: skip
+for function in ("cos", "erf", "floor", "round", "sign", "tan", "isinf", "isneginf", "isposinf"):
+    TENSORS[function] = functools.partial(rule, pointwise._unary, function=function)
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensor_operator(tmp_path, name):
+    shape = (4, 4, 4, 5)
+    dynamic = name not in ("gather n-d",)
+    others = [(values((6, *shape[1:]), seed=1),)] if dynamic else []
+    check(tmp_path, lambda x: TENSORS[name](x), values(shape), others=others, dynamic=dynamic)
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize("function", reductions.REDUCTIONS)
+def test_reduction(tmp_path, function, opset):
+    def model(x):
+        whole = rule(reductions._reduce, x, None, function=function, keepdim=False)
+        return whole, rule(reductions._reduce, x, [1, -1], function=function, keepdim=True)
+
+    example, other = np.abs(values((2, 3, 4))), np.abs(values((4, 3, 4)))
+    check(tmp_path, model, example, others=[(other,)], opset=opset)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -396,8 +511,6 @@ def test_too_large_a_model(tmp_path, monkeypatch):
 
 
 def test_a_users_rule_is_named(tmp_path):
-    from fastconv.autograd.engine import apply
-
     def triple_rule(needs, x):
         return 3 * x, lambda g: (3 * g,)
 

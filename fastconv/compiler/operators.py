@@ -23,13 +23,18 @@ from fastconv.kernels import activation, layout, norm, pool
 
 __all__ = ["OPERATORS", "RULES", "Step", "Value", "canonical", "dense", "name_of"]
 
+_THEMES = ("arrays", "ops", "pointwise", "reductions")
 _NOUNS = ("activation", "conv", "dropout", "fold", "linear", "loss", "norm", "pad", "pool")
 # Every rule by name: what takes `needs` first is one.
 RULES = {
     f"{module}.{name}": function
-    for module in ("autograd.ops", *(f"functional.{noun}" for noun in _NOUNS))
+    for module in (
+        *(f"autograd.{theme}" for theme in _THEMES),
+        *(f"functional.{noun}" for noun in _NOUNS),
+    )
     for name, function in vars(importlib.import_module(f"fastconv.{module}")).items()
     if isinstance(function, FunctionType)
+    and inspect.unwrap(function).__module__ == f"fastconv.{module}"
     and inspect.unwrap(function).__code__.co_varnames[:1] == ("needs",)
 }
 _NAMES = {rule: name for name, rule in RULES.items()}

@@ -39,7 +39,8 @@ class Builder:
     """
 
     def __init__(self, graph, parameters, axes, opset, reserved):
-        self.helper, self.numpy_helper = require().helper, require().numpy_helper
+        onnx = require()
+        self.helper, self.numpy_helper, self.defs = onnx.helper, onnx.numpy_helper, onnx.defs
         self.graph, self.parameters, self.axes, self.opset = graph, parameters, axes, opset
         self.nodes, self.initializers = [], {}
         self.names = {}  # of Values
@@ -119,6 +120,7 @@ class Builder:
 
     def add_several(self, operator, outputs, *inputs, **attributes):
         """Write a node, and give the names of its outputs."""
+        self._check_known(operator)
         names = [self.name(x) for x in inputs]
         while names and not names[-1]:
             names.pop()
@@ -128,6 +130,23 @@ class Builder:
         node = self.helper.make_node(operator, names, results, name=name, **_plain(attributes))
         self.nodes.append(node)
         return results
+
+    def _check_known(self, operator):
+        """Raise unless the opset has the operator."""
+        if self.defs.get_schema(operator, "").since_version <= self.opset:
+            return
+        try:
+            self.defs.get_schema(operator, self.opset, "")
+        except self.defs.SchemaError:
+            raise ValueError(f"opset {self.opset} has no operator {operator}") from None
+
+    def once(self, operator, outputs, *inputs, **attributes):
+        """:meth:`add_several`, for a node that several rules of the trace are parts of."""
+        names = tuple(self.name(x) for x in inputs)
+        key = operator, outputs, names, tuple(attributes.items())
+        if key not in self.kept:
+            self.kept[key] = self.add_several(operator, outputs, *names, **attributes)
+        return self.kept[key]
 
     def rename(self, name, new):
         """Call a value by another name: one just written itself, of another a copy."""
