@@ -2,7 +2,10 @@
 
 import functools
 import importlib
+import json
 import os
+import subprocess
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -15,8 +18,10 @@ import fastconv.onnx
 from fastconv import Tensor, nn
 from fastconv.autograd import arrays, pointwise, reductions
 from fastconv.autograd.engine import apply
+from fastconv.cli import main
 from fastconv.compiler.operators import RULES
 from fastconv.onnx import writer
+from fastconv.training import Classifier
 
 onnx = pytest.importorskip("onnx", reason="files are read by the onnx package")
 runtime = pytest.importorskip("onnxruntime", reason="files are run by ONNX Runtime")
@@ -446,6 +451,39 @@ def test_the_model_is_left_as_it_was(tmp_path):
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_import_does_not_need_onnx():
+    code = "import sys, fastconv.onnx; assert 'onnx' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# The command line ---------------------------------------------------------------------------------
+
+
+def exported(tmp_path, *arguments):
+    path = tmp_path / "net.onnx"
+    assert main(["export", *map(str, arguments), "--output", str(path)]) == 0
+    return path
+
+
+def test_export_command(tmp_path, capsys):
+    arguments = {"in_channels": 2, "num_classes": 3, "widths": (4,), "blocks": 1}
+    model = randomised(fastconv.models.build("resnet", arguments)).eval()
+    fastconv.save(model, tmp_path / "net.npz")
+    path = exported(tmp_path, tmp_path / "net.npz", "--size", "12,10", "--opset", 18)
+    assert onnx.load(path).opset_import[0].version == 18
+    x = values((3, 2, 12, 10))
+    assert_close(session(path).run(None, {"input": x})[0], model(x))
+    assert main(["export", str(tmp_path / "net.npz"), "--output", str(path)]) == 2
+    assert "give --size" in capsys.readouterr().err
+    classes, image = ("a", "b", "c"), {"channels": 2, "size": (9, 8), "mean": (0, 1), "std": (1, 2)}
+    Classifier(model, classes, **image).save(tmp_path / "net.safetensors")
+    proto = onnx.load(exported(tmp_path, tmp_path / "net.safetensors"))
+    sizes = [d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
+    assert sizes == ["batch", 2, 9, 8]
+    ((entry),) = proto.metadata_props
+    assert json.loads(entry.value)["classes"] == ["a", "b", "c"]
+
+
 # What cannot be written ---------------------------------------------------------------------------
 
 
@@ -496,6 +534,8 @@ def test_bad_arguments(tmp_path):
         fastconv.onnx.save(lambda a, b: a @ b, path, (values((2, 3)), values((3, 4))))
     with pytest.raises(ValueError, match="one length of at least 1"):
         fastconv.onnx.save(abs, path, values((0, 3)))
+    with pytest.raises(TypeError, match="metadata must be a dict"):
+        fastconv.onnx.save(abs, path, values((2, 3)), metadata={"a": 1})
     with pytest.raises(FileNotFoundError):
         fastconv.onnx.save(abs, tmp_path / "none" / "a.onnx", values((2, 3)))
     with pytest.raises(ValueError, match="'weight' is that of two values"):

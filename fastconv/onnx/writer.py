@@ -36,7 +36,15 @@ NOT_WRITTEN = {
 
 
 def save(
-    model, path, example, *, opset=OLDEST_OPSET, input_names=None, output_names=None, dynamic=True
+    model,
+    path,
+    example,
+    *,
+    opset=OLDEST_OPSET,
+    input_names=None,
+    output_names=None,
+    dynamic=True,
+    metadata=None,
 ):
     """Write a model as an ONNX file, that other runtimes read.
 
@@ -52,11 +60,14 @@ def save(
     opset : int, default 17
         Version of the operators, from 17 to the newest that the ``onnx`` package knows.
     input_names, output_names : sequence of str, optional
-        By default "input" and "output", with numbers if there are several.
+        By default those of a model that has such attributes, as :func:`load` gives it; else
+        "input" and "output", with numbers if there are several.
     dynamic : bool or dict, default True
         True lets the first axis of all inputs have any length; False keeps all sizes as in the
         example. A dict names the axes that may have any length, as
         ``{"input": {0: "batch", 2: "height", 3: "width"}}``; axes of one name have one length.
+    metadata : dict of str to str, optional
+        Kept in the file beside the graph.
 
     Raises
     ------
@@ -93,8 +104,9 @@ def save(
         raise TypeError(f"model must be a Module or a callable, got {type(model).__name__}")
     opset = _checks.integer("opset", opset, OLDEST_OPSET, onnx.defs.onnx_opset_version())
     examples = _arrays(example)
-    inputs = _names("input", input_names, len(examples))
+    inputs = _names("input", input_names, model, len(examples))
     proto = _proto(model, examples, inputs, output_names, _axes(dynamic, inputs, examples), opset)
+    onnx.helper.set_model_props(proto, _metadata(metadata))
     with replacement(path) as file:
         file.write(proto.SerializeToString(deterministic=True))
 
@@ -107,8 +119,9 @@ def _arrays(example):
     return arrays
 
 
-def _names(kind, names, count):
+def _names(kind, names, model, count):
     """Distinct names for all inputs or outputs."""
+    names = getattr(model, f"{kind}_names", None) if names is None else names
     if names is None:
         return [kind] if count == 1 else [f"{kind}_{i}" for i in range(count)]
     names = [names] if isinstance(names, str) else list(names)
@@ -116,6 +129,15 @@ def _names(kind, names, count):
     if len(names) != count or not valid or len(set(names)) < count:
         raise ValueError(f"{kind}_names must be {count} different names, got {names!r:.200}")
     return names
+
+
+def _metadata(metadata):
+    entries = {} if metadata is None else metadata
+    if not isinstance(entries, Mapping) or not all(
+        isinstance(text, str) for entry in entries.items() for text in entry
+    ):
+        raise TypeError(f"metadata must be a dict of str to str, got {metadata!r:.80}")
+    return dict(entries)
 
 
 def _axes(dynamic, inputs, examples):
@@ -145,7 +167,7 @@ def _proto(model, examples, inputs, outputs, symbols, opset):
     """The checked ModelProto."""
     onnx = require()
     graph = follow(model, examples, symbols)
-    outputs = _names("output", outputs, len(graph.outputs))
+    outputs = _names("output", outputs, model, len(graph.outputs))
     state = model.state_dict() if isinstance(model, Module) else {}
     parameters = {}
     for name, array in state.items():
