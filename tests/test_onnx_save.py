@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from fastconv.kernels.pointwise import NUMBERS
 
 import fastconv
 import fastconv.functional as F
@@ -20,7 +21,7 @@ from fastconv.autograd import arrays, pointwise, reductions
 from fastconv.autograd.engine import apply
 from fastconv.cli import main
 from fastconv.compiler.operators import RULES
-from fastconv.onnx import writer
+from fastconv.onnx import emit_activations, emit_tensors, writer
 from fastconv.training import Classifier
 
 onnx = pytest.importorskip("onnx", reason="files are read by the onnx package")
@@ -150,6 +151,28 @@ LAYERS = {
     "adaptive max even": (lambda: nn.AdaptiveMaxPool1d(4), (2, 3, 8)),
     "adaptive max global": (lambda: nn.AdaptiveMaxPool3d(1), (2, 3, 2, 3, 4)),
 }  # fmt: skip
+
+ACTIVATIONS = {
+    "celu": lambda: nn.CELU(1.7),
+    "elu": lambda: nn.ELU(0.3),
+    "gelu": lambda: nn.GELU(),
+    "gelu by tanh": lambda: nn.GELU("tanh"),
+    "hardsigmoid": lambda: nn.Hardsigmoid(),
+    "hardswish": lambda: nn.Hardswish(),
+    "hardtanh": lambda: nn.Hardtanh(-0.5, 2),
+    "logsigmoid": lambda: nn.LogSigmoid(),
+    "mish": lambda: nn.Mish(),
+    "prelu": lambda: nn.PReLU(3),
+    "prelu of one slope": lambda: nn.PReLU(),
+    "selu": lambda: nn.SELU(),
+    "sigmoid": lambda: nn.Sigmoid(),
+    "silu": lambda: nn.SiLU(),
+    "softmin": lambda: nn.Softmin(1),
+    "softplus": lambda: nn.Softplus(),
+    "softplus with a threshold": lambda: nn.Softplus(2, 1),
+    "softsign": lambda: nn.Softsign(),
+    "tanh": lambda: nn.Tanh(),
+}
 
 WEIGHT = values((3, 2, 3, 3), seed=5)
 FUNCTIONS = {
@@ -307,12 +330,26 @@ def test_layer(tmp_path, name):
     assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
+@pytest.mark.parametrize("opset", [17, 20])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation(tmp_path, name, opset):
+    x, other = 4 * values((2, 3, 4, 5)), 4 * values((5, 3, 4, 5), seed=1)
+    check(tmp_path, randomised(ACTIVATIONS[name]()), x, others=[(other,)], opset=opset)
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function(tmp_path, name):
     function, shape, *dynamic = FUNCTIONS[name]
     dynamic = all(dynamic)
     others = [(values((shape[0] + 3, *shape[1:]), seed=1),)] if dynamic else []
     check(tmp_path, function, values(shape), others=others, dynamic=dynamic)
+
+
+def test_every_function_of_one_value_is_written():
+    assert set(emit_activations.FUNCTIONS) == set(NUMBERS)
+    assert set(emit_tensors.UNARY) == set(pointwise.UNARY)
+    assert set(emit_tensors.BINARY) == set(pointwise.BINARY)
+    assert set(emit_tensors.REDUCTIONS) == set(reductions.REDUCTIONS)
 
 
 def test_every_rule_is_written_or_listed_with_a_reason():

@@ -1,4 +1,4 @@
-"""What the rules of layers become in ONNX: convolution, pooling, normalisation, activations.
+"""What the rules of layers become in ONNX: convolution, pooling, normalisation.
 
 An emitter has its rule's arguments, with a :class:`~fastconv.onnx.builder.Builder` in the place of
 `needs`, and returns the result's name.
@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._activation import NONE
+from fastconv.onnx.emit_activations import rectified
 
 __all__ = ["EMITTERS"]
 
@@ -95,26 +96,6 @@ def _col2im(g, x, *, size, kernel_size, stride, padding, dilation):
     )  # fmt: skip
 
 
-# Activations --------------------------------------------------------------------------------------
-
-
-def _rectify(g, x, *, activation):
-    """min(slope v where v <= 0 else v, top)."""
-    slope, top = activation
-    limit = None if top == math.inf else g.constant(top, g.dtype(g.result))
-    if slope == 0 and limit is not None:
-        return g.add("Clip", x, g.constant(0, g.dtype(g.result)), limit)
-    if slope == 0:
-        x = g.add("Relu", x)
-    elif slope != 1:
-        x = g.add("LeakyRelu", x, alpha=slope)
-    return x if limit is None else g.add("Min", x, limit)
-
-
-def _softmax(operator):
-    return lambda g, x, *, dim: g.add(operator, x, axis=dim)
-
-
 # Normalisation ------------------------------------------------------------------------------------
 
 
@@ -127,7 +108,7 @@ def _batch_norm(g, x, w, b, residual, *, running, training, momentum, eps, activ
     else:
         y = g.add("BatchNormalization", x, w, b, *running, epsilon=eps)
     y = y if residual is None else g.add("Add", y, residual)
-    return y if activation == NONE else _rectify(g, y, activation=activation)
+    return y if activation == NONE else rectified(g, y, activation=activation)
 
 
 def _normalized_by_batch(g, x, w, b, eps):
@@ -289,9 +270,6 @@ def _maxima_along(g, x, axis, ndim, length, count, dtype):
 
 
 EMITTERS = {
-    "functional.activation._log_softmax_rule": _softmax("LogSoftmax"),
-    "functional.activation._rectify_rule": _rectify,
-    "functional.activation._softmax_rule": _softmax("Softmax"),
     "functional.conv._conv_rule": _conv,
     "functional.fold._col2im_rule": _col2im,
     "functional.fold._im2col_rule": _im2col,

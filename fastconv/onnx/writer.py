@@ -10,7 +10,7 @@ from fastconv.autograd import Tensor
 from fastconv.compiler.graph import Value
 from fastconv.io import replacement
 from fastconv.nn import Module
-from fastconv.onnx import emit_arrays, emit_layers, emit_tensors
+from fastconv.onnx import emit_activations, emit_arrays, emit_layers, emit_tensors
 from fastconv.onnx.builder import Builder, require
 from fastconv.onnx.sizes import follow
 
@@ -20,7 +20,11 @@ OLDEST_OPSET = 17
 # Bytes that fit one protobuf message, less room for the nodes.
 LARGEST_MODEL = (1 << 31) - (1 << 20)
 
-EMITTERS = emit_layers.EMITTERS | emit_arrays.EMITTERS | emit_tensors.EMITTERS
+EMITTERS = {
+    rule: emitter
+    for module in (emit_activations, emit_arrays, emit_layers, emit_tensors)
+    for rule, emitter in module.EMITTERS.items()
+}
 _LOSS = "a loss compares with targets: export the network without it"
 # Rules that have no emitter, and why.
 NOT_WRITTEN = {
