@@ -11,15 +11,19 @@ from fastconv.autograd import (
     GradcheckError,
     Tensor,
     cat,
+    clamp,
     concatenate,
     exp,
     gradcheck,
     is_grad_enabled,
     log,
     matmul,
+    maximum,
+    minimum,
     no_grad,
     sqrt,
     stack,
+    where,
 )
 from fastconv.compiler import InferencePlan, compile, load_plan
 from fastconv.functional import col2im, im2col
@@ -36,6 +40,7 @@ __all__ = [
     "__version__",
     "algorithm",
     "cat",
+    "clamp",
     "col2im",
     "compile",
     "concatenate",
@@ -55,7 +60,9 @@ __all__ = [
     "log",
     "manual_seed",
     "matmul",
+    "maximum",
     "memory_stats",
+    "minimum",
     "models",
     "nn",
     "no_grad",
@@ -66,4 +73,5 @@ __all__ = [
     "show_config",
     "sqrt",
     "stack",
+    "where",
 ]

@@ -86,7 +86,7 @@ def _sqrt(needs, x):
 
 
 def _matmul(needs, a, b):
-    if a.ndim == b.ndim == 2:
+    if a.ndim == b.ndim == 2 and a.dtype.type in _checks.FLOATS:
         return _matrix_product(a, b), lambda g: (
             _matrix_product(g, b, trans_b=True) if needs[0] else None,
             _matrix_product(a, g, trans_a=True) if needs[1] else None,
