@@ -4,7 +4,8 @@ import numpy as np
 
 from fastconv._activation import Activation
 from fastconv.compiler.graph import Graph, Node
-from fastconv.compiler.operators import OPERATORS, RULES
+from fastconv.compiler.operators import OPERATORS
+from fastconv.compiler.rules import RULES
 from fastconv.compiler.step import Value
 from fastconv.io import load as load_arrays
 from fastconv.io import load_metadata

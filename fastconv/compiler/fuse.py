@@ -11,6 +11,11 @@ __all__ = ["fuse"]
 
 # Operators that end with an activation.
 ACTIVATED = "add", "arithmetic", "conv", "linear", "norm"
+# Views that may make a row of each image.
+RESHAPES = {
+    "autograd.arrays._matrix", "autograd.arrays._view", "autograd.ops._flatten",
+    "autograd.ops._reshape",
+}  # fmt: skip
 
 
 def fuse(graph):
@@ -131,13 +136,13 @@ def _flatten_images(graph):
     """flatten, then linear: the rows of weights are sorted as images lie in memory."""
 
     def match(node, maker, value):
-        if node.operator != "linear" or maker.operator != "flatten":
+        if node.operator != "linear" or maker.operator != "view":
             return None
-        if maker.options["first"] != 1 or value != node.inputs[0] or node.options.get("image"):
+        if maker.options["rule"] not in RESHAPES or value != node.inputs[0]:
             return None
-        if maker.options["last"] != len(graph.shapes[maker.inputs[0]]) - 1:
-            return None
-        if not 3 <= len(graph.shapes[maker.inputs[0]]) <= 5:
+        # Of other sizes too, linear's number of features lets it be nothing else.
+        n, *image = graph.shapes[maker.inputs[0]]
+        if not 2 <= len(image) <= 4 or graph.shapes[value] != (n, math.prod(image)):
             return None
         inputs = maker.inputs[0], *node.inputs[1:]
         return node._replace(inputs=inputs, options={**node.options, "image": True})

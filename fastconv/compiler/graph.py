@@ -7,8 +7,9 @@ import numpy as np
 
 from fastconv.autograd import Tensor, no_grad
 from fastconv.autograd.engine import traced
-from fastconv.compiler.operators import name_of
+from fastconv.compiler.operators import OF_SHAPES, OPERATORS
 from fastconv.compiler.recognise import canonical
+from fastconv.compiler.rules import name_of
 from fastconv.compiler.step import Spec, Value
 from fastconv.nn import Module
 
@@ -151,8 +152,20 @@ def prune(graph, known=()):
 
 def recognise(graph):
     """With the operators that plans have steps for, where a call's rule is one."""
-    nodes = []
+    nodes, known = [], {}
     for node in graph.nodes:
-        found = canonical(node, [graph.spec(x) for x in node.inputs], graph.spec(node.output))
+        specs = [graph.spec(x) and graph.spec(x)._replace(value=known.get(x)) for x in node.inputs]
+        if all(spec is None or spec.value is not None for spec in specs) or (
+            node.options.get("rule") in OF_SHAPES
+        ):
+            outputs = OPERATORS[node.operator](node.inputs, node.options, specs, None).outputs
+            known.update(
+                (value, spec.value)
+                for value, spec in zip(node.outputs, outputs, strict=True)
+                if value is not None
+            )
+            nodes.append(node)
+            continue
+        found = canonical(node, specs, graph.spec(node.output))
         nodes.append(node if found is None else Node(*found, node.outputs[:1]))
     return graph._replace(nodes=nodes)

@@ -7,50 +7,65 @@ import numpy as np
 from fastconv import _checks
 from fastconv._layout import channels_last
 from fastconv._threads import threads_for
+from fastconv.compiler.rules import RULES
 from fastconv.compiler.step import Spec, Step, laid, unread
 from fastconv.kernels import layout
 
-__all__ = ["concatenate", "constant", "flatten", "index", "pad", "permute", "reshape"]
+__all__ = ["VIEWS", "concatenate", "constant", "pad", "view"]
 
 
-def flatten(inputs, options, specs, fixed):
-    """Consecutive axes made one."""
-    x, first, last = specs[0], options["first"], options["last"]
-    merged = math.prod(x.shape[first : last + 1])
-    return _reshaped(x, (*x.shape[:first], merged, *x.shape[last + 1 :]))
+# Rules that find their result in the memory of their first input, where its order allows that.
+VIEWS = {
+    "autograd.arrays._chunk", "autograd.arrays._matrix", "autograd.arrays._part",
+    "autograd.arrays._slice", "autograd.arrays._squeeze", "autograd.arrays._unsqueeze",
+    "autograd.arrays._view", "autograd.ops._flatten", "autograd.ops._index",
+    "autograd.ops._permute", "autograd.ops._reshape",
+}  # fmt: skip
 
 
-def reshape(inputs, options, specs, fixed):
-    """The same values in logical order, in another shape."""
-    return _reshaped(specs[0], unread(*specs[0][:2]).reshape(options["shape"]).shape)
+def view(inputs, options, specs, fixed):
+    """A rule of VIEWS, of a first input whose values are not needed to know the result's shape."""
+    if options["rule"] not in VIEWS:
+        raise ValueError(f"{options['rule']} is no view")
+    rule, x, given = RULES[options["rule"]], specs[0], options["options"]
+    if any(s is not None and s.value is None for s in specs[1:]):
+        return None
+    others = [given if s is None else s.value for given, s in zip(inputs, specs, strict=True)][1:]
+    needs = (False,) * len(inputs)
 
+    def seen_as(array):
+        return rule(needs, array, *others, **given)[0]
 
-def _reshaped(x, shape):
-    output = Spec(shape, x.dtype)
-    alias = _alike(x, output, lambda array: array.reshape(shape))
-    n, *rest = x.shape
-    by_image = shape[:1] == x.shape[:1] and n > 0
-    to_rows = x.dtype.type in _checks.FLOATS and 3 <= len(x.shape) <= 5 and shape == (
-        n, math.prod(rest)
-    )  # fmt: skip
+    output = Spec(seen_as(unread(*x[:2])).shape, x.dtype)
+    n, *rest = x.shape or (1,)
+    to_rows = (
+        output.shape == (n, math.prod(rest))
+        and 3 <= len(x.shape) <= 5
+        and x.size
+        and x.dtype.type in _checks.FLOATS
+    )
 
     def bind(arrays, outputs, take):
         x, y = arrays[0], outputs[0]
-        if to_rows and x.size:
+        if to_rows:
             channels = x.shape[1]
             image = channels_last(x).reshape(n, -1, channels)
             arguments = image, y.reshape(n, channels, -1), threads_for(x.size)
             return lambda: layout.transpose(*arguments)
+        seen = seen_as(x)
+        if not y.size or np.may_share_memory(seen, x):
+            return lambda: np.copyto(y, seen)
         return _copies(x, y, take)
 
-    return Step((output,), bind, alias=alias, by_image=by_image)
+    return Step(
+        (output,), bind, alias=_alias(x, output, seen_as), by_image=_by_image(x, output, seen_as)
+    )
 
 
 def _copies(x, y, take):
-    """A call that sets y to the values of x in their logical order."""
-    if (seen := _view(x, y.shape)) is not None:
-        return lambda: np.copyto(y, seen)
-    if (place := _view(y, x.shape)) is not None:
+    """A call that sets y to the values of x, in their logical order, where y is no view of x."""
+    place = y.reshape(x.shape)
+    if np.may_share_memory(place, y):
         return lambda: np.copyto(place, x)
     between = take(x.shape, x.dtype)
     ordered = between.reshape(y.shape)
@@ -62,19 +77,17 @@ def _copies(x, y, take):
     return call
 
 
-def _view(x, shape):
-    """`x` in another shape if that needs no copy, or None."""
-    seen = x.reshape(shape)
-    return seen if np.may_share_memory(seen, x) else None
+def _sample(x):
+    """An array such as that of a value, of one byte to a value."""
+    return laid(np.empty(x.size, np.uint8), x._replace(dtype=np.dtype(np.uint8)))
 
 
-def _alike(x, output, seen_as):
+def _alias(x, output, seen_as):
     """Whether a view of x's array is, byte for byte, the array of the output."""
-    if x.size <= 1:
+    if x.size <= 1 or x.size != output.size:
         return x.size == output.size
-    array = laid(np.empty(x.nbytes, np.uint8), x)
-    seen = seen_as(array)
-    target = laid(np.empty(output.nbytes, np.uint8), output)
+    array = _sample(x)
+    seen, target = seen_as(array), _sample(output)
     return np.may_share_memory(seen, array) and all(
         a == b
         for a, b, length in zip(seen.strides, target.strides, output.shape, strict=True)
@@ -82,31 +95,22 @@ def _alike(x, output, seen_as):
     )
 
 
-def permute(inputs, options, specs, fixed):
-    """The axes in another order."""
-    x, axes = specs[0], options["axes"]
-    shape = unread(*x[:2]).transpose(axes).shape
-    output = Spec(shape, x.dtype)
-    alias = _alike(x, output, lambda array: array.transpose(axes))
-
-    def bind(arrays, outputs, take):
-        seen = arrays[0].transpose(axes)
-        return lambda: np.copyto(outputs[0], seen)
-
-    return Step((output,), bind, alias=alias, by_image=len(axes) > 0 and axes[0] == 0)
-
-
-def index(inputs, options, specs, fixed):
-    """What NumPy's basic indexing takes."""
-    x, place = specs[0], options["index"]
-    output = Spec(unread(*x[:2])[place].shape, x.dtype)
-    first = place[0] if isinstance(place, tuple) and place else place
-
-    def bind(arrays, outputs, take):
-        seen = arrays[0][place]
-        return lambda: np.copyto(outputs[0], seen)
-
-    return Step((output,), bind, by_image=first == slice(None))
+def _by_image(x, output, seen_as):
+    """Whether image i is a view of image i alone, for any number of images."""
+    if not x.shape or x.shape[:1] != output.shape[:1]:
+        return False
+    for n in (1, 2):
+        array = _sample(x._replace(shape=(n, *x.shape[1:])))
+        try:
+            seen = seen_as(array)
+        except (ValueError, IndexError):
+            return False
+        shared = np.may_share_memory(seen, array)
+        if seen.shape != (n, *output.shape[1:]) or (
+            shared and n > 1 and seen.strides[0] != array.strides[0]
+        ):
+            return False
+    return True
 
 
 def concatenate(inputs, options, specs, fixed):

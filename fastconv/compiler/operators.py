@@ -3,43 +3,15 @@
 An operator that is not here runs as it does without a plan, in memory of its own.
 """
 
-import importlib
-import inspect
-import pkgutil
-from types import FunctionType
-
 import numpy as np
 
-import fastconv.autograd
-import fastconv.functional
 from fastconv.compiler import moves, pointwise, products, windows
 from fastconv.compiler.step import Spec, Step, unread
 
-__all__ = ["OPERATORS", "RULES", "name_of"]
+__all__ = ["OF_SHAPES", "OPERATORS"]
 
-
-def _modules(package):
-    names = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return [importlib.import_module(f"{package.__name__}.{name}") for name in names]
-
-
-# Every rule by name: what takes `needs` first is one.
-RULES = {
-    f"{module.__name__.partition('.')[2]}.{name}": function
-    for module in [*_modules(fastconv.autograd), *_modules(fastconv.functional)]
-    for name, function in vars(module).items()
-    if isinstance(function, FunctionType)
-    and inspect.unwrap(function).__module__ == module.__name__
-    and inspect.unwrap(function).__code__.co_varnames[:1] == ("needs",)
-}
-_NAMES = {rule: name for name, rule in RULES.items()}
 # What these give follows from the shapes of their inputs.
 OF_SHAPES = {"autograd.arrays._shape"}
-
-
-def name_of(rule):
-    """The key of a rule in RULES, None for a user's own."""
-    return _NAMES.get(rule)
 
 
 def call(inputs, options, specs, fixed):
@@ -97,17 +69,16 @@ OPERATORS = {
     "arithmetic": pointwise.arithmetic,
     "avg_pool": windows.avg_pool,
     "call": call,
+    "clip": pointwise.clip,
     "concatenate": moves.concatenate,
     "constant": moves.constant,
     "conv": products.conv,
-    "flatten": moves.flatten,
-    "index": moves.index,
     "linear": products.linear,
     "max_pool": windows.max_pool,
     "norm": pointwise.normalize,
     "pad": moves.pad,
-    "permute": moves.permute,
     "rectify": pointwise.rectify,
-    "reshape": moves.reshape,
+    "reduce": pointwise.reduce,
     "softmax": pointwise.softmax,
+    "view": moves.view,
 }

@@ -120,7 +120,7 @@ def _compare(model, plan, examples):
 def _other(x):
     """Other values that a model may be given as it is given `x`."""
     x = np.flip(x, -1) if x.ndim else x
-    return np.ascontiguousarray(x * np.asarray(-0.75, x.dtype) if x.dtype.kind == "f" else x)
+    return np.array(x * np.asarray(-0.75, x.dtype) if x.dtype.kind == "f" else x, order="C")
 
 
 class InferencePlan:
@@ -378,7 +378,7 @@ class Profile:
 def _name(node):
     """The operator, and what it does besides."""
     name = node.options.get("function", node.operator)
-    if node.operator == "call":
+    if node.operator in ("call", "view"):
         name = node.options["rule"] or getattr(name, "__name__", "an operator")
         name = name.rpartition(".")[2].strip("_")
     activation = node.options.get("activation")

@@ -8,11 +8,22 @@ from fastconv import _checks
 from fastconv._activation import NONE
 from fastconv._layout import channels_last, memory_order
 from fastconv._threads import threads_for
+from fastconv.autograd.pointwise import BINARY, UNARY
 from fastconv.compiler.products import check_constant, check_residual
 from fastconv.compiler.step import Spec, Step
 from fastconv.kernels import activation, norm
 
-__all__ = ["UFUNCS", "add", "arithmetic", "normalize", "rectify", "softmax"]
+__all__ = [
+    "REDUCTIONS",
+    "UFUNCS",
+    "add",
+    "arithmetic",
+    "clip",
+    "normalize",
+    "rectify",
+    "reduce",
+    "softmax",
+]
 
 # NumPy's, by the names of the operators that they are.
 UFUNCS = {
@@ -22,6 +33,12 @@ UFUNCS = {
         "subtract",
     )
 }  # fmt: skip
+UFUNCS |= {
+    name: function
+    for name, (function, *_) in (*UNARY.items(), *BINARY.items())
+    if isinstance(function, np.ufunc)
+}
+REDUCTIONS = {"max": np.max, "mean": np.mean, "min": np.min, "sum": np.sum}
 
 
 def normalize(inputs, options, specs, fixed):
@@ -156,6 +173,39 @@ def _bind_scales(x, s, y, act):
             norm.normalize(*arguments)
 
     return call
+
+
+def clip(inputs, options, specs, fixed):
+    """Values within two bounds, of which the upper one wins."""
+    x, low, high = specs[0], options["low"], options["high"]
+
+    def bind(arrays, outputs, take):
+        x, y = arrays[0], outputs[0]
+
+        def call():
+            np.maximum(x, low, out=y)
+            np.minimum(y, high, out=y)
+
+        return call
+
+    return Step((Spec(*x[:2]),), bind, flops=x.size, over=(0,), by_image=True)
+
+
+def reduce(inputs, options, specs, fixed):
+    """Sums, means and the like along axes."""
+    x, axes, keepdim = specs[0], tuple(options["axes"]), options["keepdim"]
+    function = REDUCTIONS[options["function"]]
+    kept = [1 if axis in axes else n for axis, n in enumerate(x.shape)]
+    shape = tuple(n for axis, n in enumerate(kept) if keepdim or axis not in axes)
+    if x.dtype.type not in _checks.FLOATS:
+        return None
+
+    def bind(arrays, outputs, take):
+        x, y = arrays[0], outputs[0]
+        return lambda: function(x, axis=axes, keepdims=keepdim, out=y)
+
+    by_image = 0 not in axes
+    return Step((Spec(shape, x.dtype),), bind, flops=x.size, by_image=by_image)
 
 
 def softmax(inputs, options, specs, fixed):

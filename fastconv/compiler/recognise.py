@@ -5,9 +5,12 @@ import math
 import numpy as np
 
 from fastconv import _checks
-from fastconv._activation import NONE
+from fastconv._activation import NONE, Activation
+from fastconv.autograd.ops import _is_basic
+from fastconv.autograd.reductions import as_axes
+from fastconv.compiler.moves import VIEWS
 from fastconv.compiler.operators import OPERATORS
-from fastconv.compiler.pointwise import UFUNCS
+from fastconv.compiler.pointwise import REDUCTIONS, UFUNCS
 from fastconv.compiler.step import Value
 
 __all__ = ["canonical"]
@@ -142,12 +145,56 @@ def _mean(inputs, options, specs, output):
     }  # fmt: skip
 
 
-def _index(inputs, options, specs, output):
-    parts = options["index"] if isinstance(options["index"], tuple) else (options["index"],)
-    basic = (int, slice, np.integer, type(None), type(Ellipsis))
-    if any(not isinstance(part, basic) or isinstance(part, bool) for part in parts):
+def _view(rule):
+    def canonical(inputs, options, specs, output):
+        if specs[0] is None or not _is_basic(options.get("index", ())):
+            return None
+        return "view", inputs, {"rule": rule, "options": options}
+
+    return canonical
+
+
+def _clip(inputs, options, specs, output):
+    """Between two numbers; from 0 on it is a rectifier."""
+    x, *bounds = inputs
+    ends = [
+        default if bound is None else _number(bound, spec)
+        for bound, spec, default in zip(bounds, specs[1:], (-math.inf, math.inf), strict=True)
+    ]
+    if not _is_float(specs[0]) or None in ends or specs[0][:2] != output[:2]:
         return None
-    return "index", inputs, options
+    low, high = ends
+    if high > 0 and low in (0, -math.inf):
+        slope = 0.0 if low == 0 else 1.0
+        return "rectify", (x,), {"activation": Activation(slope, high)}
+    return "clip", (x,), {"low": low, "high": high}
+
+
+def _number(x, spec):
+    """A constant of one value, known ahead, as a float; or None."""
+    x = spec.value if spec is not None else x
+    return None if x is None or np.size(x) != 1 else float(np.asarray(x).item())
+
+
+def _ufunc_of(inputs, options, specs, output):
+    return _ufunc(options["function"], inputs) if options["function"] in UFUNCS else None
+
+
+def _reduce(inputs, options, specs, output):
+    x, axes = inputs
+    axes = [] if axes is None else axes if specs[1] is None else specs[1].value
+    if not _is_float(specs[0]) or axes is None:
+        return None
+    ndim = len(specs[0].shape)
+    axes = as_axes(None if inputs[1] is None else axes, ndim)
+    found = {"axes": axes, "keepdim": options["keepdim"]}
+    if options["function"] == "mean":
+        pooled = _mean((x,), found, specs, output)
+        if pooled is not None:
+            return pooled
+    if options["function"] in REDUCTIONS:
+        return "reduce", (x,), {"function": options["function"], **found}
+    return None
 
 
 def _pad(inputs, options, specs, output):
@@ -164,14 +211,17 @@ _CANONICAL = {
     "autograd.ops._add": _arithmetic("add"),
     "autograd.ops._concatenate": _same("concatenate"),
     "autograd.ops._divide": _arithmetic("divide"),
-    "autograd.ops._flatten": _same("flatten"),
-    "autograd.ops._index": _index,
     "autograd.ops._matmul": _matmul,
-    "autograd.ops._mean": _mean,
+    "autograd.ops._mean": lambda inputs, options, specs, output: (
+        _mean(inputs, options, specs, output) or ("reduce", inputs, {"function": "mean", **options})
+    ),
     "autograd.ops._multiply": _arithmetic("multiply"),
-    "autograd.ops._permute": _same("permute"),
-    "autograd.ops._reshape": _same("reshape"),
     "autograd.ops._subtract": _arithmetic("subtract"),
+    "autograd.ops._sum": _same("reduce", function="sum"),
+    "autograd.pointwise._binary": _ufunc_of,
+    "autograd.pointwise._clip": _clip,
+    "autograd.pointwise._unary": _ufunc_of,
+    "autograd.reductions._reduce": _reduce,
     "functional.activation._log_softmax_rule": _same("softmax", logs=True),
     "functional.activation._rectify_rule": _same("rectify"),
     "functional.activation._softmax_rule": _same("softmax", logs=False),
@@ -183,11 +233,11 @@ _CANONICAL = {
     "functional.pool._adaptive_max_rule": _same("adaptive_max_pool", floor=-math.inf),
     "functional.pool._avg_rule": _same("avg_pool"),
     "functional.pool._max_rule": _same("max_pool", floor=-math.inf),
+    **{rule: _view(rule) for rule in VIEWS},
     **{
         f"autograd.ops._{name}": lambda inputs, options, specs, output, name=name: _ufunc(
             name, inputs
         )
-        for name in UFUNCS
-        if name not in ("add", "divide", "multiply", "subtract")
+        for name in ("absolute", "exp", "log", "negative", "power", "sqrt")
     },
 }
