@@ -20,7 +20,7 @@ from fastconv import Tensor, nn
 from fastconv.autograd import arrays, pointwise, reductions
 from fastconv.autograd.engine import apply
 from fastconv.cli import main
-from fastconv.compiler.operators import RULES
+from fastconv.compiler.rules import RULES
 from fastconv.onnx import emit_activations, emit_tensors, writer
 from fastconv.training import Classifier
 
@@ -198,6 +198,12 @@ FUNCTIONS = {
     "last of the batch": (lambda x: x[len(x) - 1] + x[:len(x)], (2, 3)),
     "array": (lambda x: x[:, [[0, -1], [2, 0]]], (2, 3, 4)),
     "mask": (lambda x: x[:, np.array([True, False, True]), None, 1:], (2, 3, 4)),
+    "places of maxima": (lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True), (2, 3, 8, 9)),
+    "places of maxima alone": (
+        lambda x: F.adaptive_max_pool2d(x[:, :2], (2, 3), return_indices=True)[1], (2, 3, 8, 9)
+    ),
+    "unbatched places": (lambda x: F.max_pool2d(x, 2, return_indices=True), (3, 8, 9), False),
+    "a constant too": (lambda x: (x + 1, Tensor(np.arange(3))), (2, 3)),
     "nothing": (lambda x: x[...], (2, 3)),
     "concatenation": (lambda x: fastconv.cat([x, x * 2, np.ones((2, 1), np.float32)], 1), (2, 3),
                       False),

@@ -53,7 +53,7 @@ class Builder:
     def start(self, node):
         """Write what follows for a node of the traced graph."""
         self.node, self.first = node, len(self.nodes)
-        held = [*node.inputs, *_arrays(node.options["options"])]
+        held = [*node.inputs, *_arrays(node.options)]
         named = [self.parameters[id(x)] for x in held if id(x) in self.parameters]
         self.prefix = named[0].rpartition(".")[0] + "/" if named and "." in named[0] else ""
 
@@ -69,8 +69,13 @@ class Builder:
 
     @property
     def result(self):
-        """The Value that the node gives."""
-        return self.node.output
+        """The Value that the node gives, the first that is needed."""
+        return self.node.made()[0]
+
+    @property
+    def extra(self):
+        """The Value of what the rule gives besides, None if nothing needs it."""
+        return self.node.outputs[1] if len(self.node.outputs) > 1 else None
 
     # Names ----------------------------------------------------------------------------------------
 
@@ -149,15 +154,17 @@ class Builder:
         return self.kept[key]
 
     def rename(self, name, new):
-        """Call a value by another name: one just written itself, of another a copy."""
-        node = self.nodes[-1] if len(self.nodes) > self.first else None
-        if node is not None and name in node.output:
-            node.output[list(node.output).index(name)] = new
-            self.first = len(self.nodes)
-        else:
+        """Call a value by another name: one that the node has made itself, of another a copy."""
+        written = self.nodes[self.first :]
+        kept = {n for names in self.kept.values() for n in np.atleast_1d(names).tolist()}
+        if name in kept or not any(name in node.output for node in written):
             self.prefix = ""
             node = self.helper.make_node("Identity", [name], [new], name=self.fresh("Identity"))
             self.nodes.append(node)
+            return
+        for node in written:
+            for names in (node.input, node.output):
+                names[:] = [new if n == name else n for n in names]
 
     def numbers(self, values):
         """The name of an int64 vector; those that follow dynamic axes are computed."""
@@ -189,14 +196,15 @@ class Builder:
         dtype = np.dtype(dtype)
         if isinstance(x, Size):
             scalar = self.add("Squeeze", self.length(x))
-            return scalar if dtype == np.int64 else self._cast(scalar, dtype)
+            return scalar if dtype == np.int64 else self.convert(scalar, dtype)
         if isinstance(x, Value):
-            return self._cast(x, dtype) if self.dtype(x) != dtype else self.name(x)
+            return self.convert(x, dtype) if self.dtype(x) != dtype else self.name(x)
         if isinstance(x, np.ndarray) and x.dtype == dtype:
             return self.name(x)
         return self.constant(x, dtype)
 
-    def _cast(self, x, dtype):
+    def convert(self, x, dtype):
+        """What has a name, as `dtype`."""
         return self.add("Cast", x, to=self.helper.np_dtype_to_tensor_dtype(dtype))
 
     # What several emitters write ------------------------------------------------------------------

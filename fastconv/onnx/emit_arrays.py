@@ -138,6 +138,7 @@ EMITTERS = {
     "autograd.ops._flatten": _flatten,
     "autograd.ops._index": _index,
     "autograd.ops._log": _of_one("Log"),
+    "autograd.ops._mean": lambda g, x, *, axes, keepdim: g.reduce("ReduceMean", x, axes, keepdim),
     "autograd.ops._matmul": lambda g, a, b: g.add("MatMul", a, b),
     "autograd.ops._multiply": _of_two("Mul"),
     "autograd.ops._negative": _of_one("Neg"),

@@ -19,7 +19,10 @@ def _batched(g, x, n, emit):
     """``emit(x)`` of a value with n spatial axes, which gets a batch axis if it has none."""
     if len(g.shape(x)) == n + 2:
         return emit(x)
-    return g.squeeze(emit(g.unsqueeze(x, 0)), 0)
+    results = emit(g.unsqueeze(x, 0))
+    if isinstance(results, tuple):
+        return tuple(g.squeeze(y, 0) for y in results)
+    return g.squeeze(results, 0)
 
 
 def _ends(pairs):
@@ -158,16 +161,27 @@ def _added(size, kernel, stride, padding, dilation):
     return max(span - size - 2 * padding, 0)
 
 
+def _maxima(g, x, size, **attributes):
+    """MaxPool and, if they are needed, the places of the maxima, which rules count by image."""
+    if g.extra is None:
+        return g.add("MaxPool", x, **attributes)
+    y, places = g.add_several("MaxPool", 2, x, **attributes)
+    places = g.add("Mod", places, np.array(math.prod(map(int, size))))
+    return y, g.convert(places, g.dtype(g.extra))
+
+
 def _max_pool(g, x, *, n, options, floor=-math.inf):
     windows = _Windows(g, x, n, *options)
     pads = windows.pads(windows.padding)
-    dtype = g.dtype(x)
+    dtype, size = g.dtype(x), g.shape(x)[-n:]
 
     def emit(x):
         if floor > -math.inf:
             x = g.add("Relu", x) if floor == 0 else g.add("Max", x, g.constant(floor, dtype))
         if all(p < k for p, k in zip(pads, windows.kernel * 2, strict=True)):
-            return g.add("MaxPool", x, pads=pads, **windows.attributes)
+            return _maxima(g, x, size, pads=pads, **windows.attributes)
+        if g.extra is not None:
+            raise ValueError(f"places of maxima with padding {pads} as wide as the windows")
         pairs = [(0, 0)] * 2 + list(zip(pads[:n], pads[n:], strict=True))
         return g.add("MaxPool", g.pad(x, pairs, -math.inf, dtype), **windows.attributes)
 
@@ -217,15 +231,19 @@ def _adaptive(operator, along_axis):
         size, output = g.shape(x)[-n:], g.shape(g.result)[-n:]
 
         def emit(x):
-            if output == (1,) * n:
+            if output == (1,) * n and g.extra is None:
                 return g.add(f"Global{operator}", x)
             axes = [(i + 2, *axis) for i, axis in enumerate(zip(size, output, strict=True))]
             axes = [axis for axis in axes if axis[1] != axis[2]]
             if all(type(a) is type(b) is int and a % b == 0 for _, a, b in axes):
-                if not axes:
+                if not axes and g.extra is None:
                     return x
                 kernel = [a // b if a != b else 1 for a, b in zip(size, output, strict=True)]
+                if operator == "MaxPool":
+                    return _maxima(g, x, size, kernel_shape=kernel, strides=kernel)
                 return g.add(operator, x, kernel_shape=kernel, strides=kernel)
+            if g.extra is not None:
+                raise ValueError(f"places of maxima in uneven windows, {size} to {output}")
             for axis, length, count in axes:
                 x = along_axis(g, x, axis, n + 2, length, count, g.dtype(g.result))
             return x

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastconv.compiler.graph import Graph, Node, Value, prune, trace
+from fastconv.compiler.graph import Graph, Value, prune, trace
 
 __all__ = ["Size", "example_of", "follow"]
 
@@ -85,18 +85,19 @@ class _Merge:
     def graph(self, first, others):
         graphs = [first, *others]
         self.where = "the list of operators"
-        self._same([[node.options["rule"] for node in graph.nodes] for graph in graphs])
+        self._same([[node.options.get("rule") for node in graph.nodes] for graph in graphs])
         self._same([(graph.inputs, graph.outputs) for graph in graphs])
         nodes = []
         for node, *alike in zip(*(graph.nodes for graph in graphs), strict=True):
-            self.where = node.options["rule"]
-            self._same([(n.values(), n.output) for n in (node, *alike)])
+            self.where = node.options.get("rule") or "a constant"
+            self._same([(n.values(), n.outputs) for n in (node, *alike)])
             inputs = self.merge([n.inputs for n in (node, *alike)])
-            options = self.merge([n.options["options"] for n in (node, *alike)])
-            options = {**node.options, "options": options}
-            nodes.append(Node(node.operator, inputs, options, node.output))
+            options = dict(node.options)
+            if "options" in options:
+                options["options"] = self.merge([n.options["options"] for n in (node, *alike)])
+            nodes.append(node._replace(inputs=inputs, options=options))
         shapes = {}
-        for value in (*first.inputs, *(node.output for node in nodes)):
+        for value in (*first.inputs, *(value for node in nodes for value in node.made())):
             self.where = "a shape"
             shapes[value] = self.merge([graph.shapes[value] for graph in graphs])
         return Graph(first.inputs, nodes, first.outputs, first.several, shapes, first.dtypes)

@@ -202,22 +202,31 @@ def _check_apart(inputs, outputs, state):
 
 
 def _write(builder, node, outputs):
-    """A node of the trace by its rule's emitter, and the name of its result."""
+    """A node of the trace by its rule's emitter, and the names of its results."""
+    builder.start(node)
+    results = _emitted(builder, node)
+    results = [builder.name(x) for x in (results if type(results) is tuple else (results,))]
+    for value, result in zip(node.outputs, results, strict=False):  # extras only if needed
+        if value is not None:
+            builder.names[value] = result
+            if value in builder.graph.outputs:
+                wanted = outputs[builder.graph.outputs.index(value)]
+                builder.rename(result, wanted)
+                builder.names[value] = wanted
+
+
+def _emitted(builder, node):
+    if node.operator == "constant":
+        return node.inputs[0]
     rule, function = node.options["rule"], node.options["function"]
     name = rule or f"{function.__module__}.{function.__qualname__}"
     if rule not in EMITTERS:
         reason = NOT_WRITTEN.get(rule, "no ONNX operators are known for it")
         raise ValueError(f"the model calls the rule {name}, which cannot be exported: {reason}")
-    builder.start(node)
     try:
-        result = builder.name(EMITTERS[rule](builder, *node.inputs, **node.options["options"]))
+        return EMITTERS[rule](builder, *node.inputs, **node.options["options"])
     except (TypeError, ValueError) as error:
         raise ValueError(f"the rule {name} cannot be exported: {error}") from error
-    builder.names[node.output] = result
-    if node.output in builder.graph.outputs:
-        wanted = outputs[builder.graph.outputs.index(node.output)]
-        builder.rename(result, wanted)
-        builder.names[node.output] = wanted
 
 
 def _assemble(builder, inputs, outputs, name):
