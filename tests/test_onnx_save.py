@@ -98,6 +98,18 @@ LAYERS = {
         lambda: nn.Conv2d(2, 4, 3, padding=1, padding_mode="replicate"), (2, 2, 6, 7)
     ),
     "conv3d": (lambda: nn.Conv3d(2, 3, (1, 2, 3), stride=(1, 2, 1)), (2, 2, 4, 5, 6)),
+    "conv transpose 1-D": (
+        lambda: nn.ConvTranspose1d(4, 6, 4, stride=3, padding=1, output_padding=2, groups=2),
+        (2, 4, 5),
+    ),
+    "conv transpose": (
+        lambda: nn.ConvTranspose2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=2),
+        (2, 3, 4, 5),
+    ),
+    "conv transpose 3-D": (lambda: nn.ConvTranspose3d(2, 3, 2, 2, bias=False), (1, 2, 2, 3, 4)),
+    "upsample": (lambda: nn.Upsample(scale_factor=2), (2, 3, 4, 5)),
+    "upsample linear": (lambda: nn.Upsample(7, mode="linear"), (2, 3, 4)),
+    "upsample bilinear": (lambda: nn.UpsamplingBilinear2d(scale_factor=3), (2, 3, 4, 5)),
     "depthwise": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=8), (1, 8, 6, 6)),
     "linear": (lambda: nn.Linear(5, 3), (4, 5)),
     "linear 3-D": (lambda: nn.Linear(5, 3), (2, 4, 5)),
@@ -198,6 +210,14 @@ FUNCTIONS = {
     "last of the batch": (lambda x: x[len(x) - 1] + x[:len(x)], (2, 3)),
     "array": (lambda x: x[:, [[0, -1], [2, 0]]], (2, 3, 4)),
     "mask": (lambda x: x[:, np.array([True, False, True]), None, 1:], (2, 3, 4)),
+    "unpool": (lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2), (2, 3, 8, 6)),
+    "unpool unbatched": (
+        lambda x: F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2, output_size=(9,)),
+        (3, 9), False,
+    ),
+    "transpose asymmetric": (
+        lambda x: F.conv_transpose2d(x, WEIGHT, padding=((0, 1), (2, 0))), (2, 3, 4, 5)
+    ),
     "places of maxima": (lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True), (2, 3, 8, 9)),
     "places of maxima alone": (
         lambda x: F.adaptive_max_pool2d(x[:, :2], (2, 3), return_indices=True)[1], (2, 3, 8, 9)
@@ -334,6 +354,35 @@ def test_layer(tmp_path, name):
     other = values((shape[0] + 3, *shape[1:]), seed=1)
     proto = check(tmp_path, randomised(make()), values(shape), others=[(other,)])
     assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+RESIZED = {
+    "nearest": {"size": (7, 9)},
+    "nearest by 2.5": {"scale_factor": 2.5},
+    "nearest by 0.6": {"scale_factor": (0.6, 0.45)},
+    "nearest-exact": {"size": (7, 3)},
+    "nearest-exact by 1.7": {"scale_factor": 1.7},
+    "bilinear": {"size": (3, 11)},
+    "bilinear by 1.3": {"scale_factor": 1.3},
+    "bilinear recomputed": {"scale_factor": 1.3, "recompute_scale_factor": True},
+    "bilinear aligned": {"size": (9, 1), "align_corners": True},
+    "bicubic": {"size": (9, 4)},
+    "bicubic aligned": {"scale_factor": (0.5, 2.3), "align_corners": True},
+    "area": {"size": (2, 3)},
+    "bilinear antialiased": {"size": (3, 4), "antialias": True},
+    "bicubic antialiased": {"size": (3, 4), "antialias": True},
+}
+
+
+@pytest.mark.parametrize("name", RESIZED)
+def test_resizing(tmp_path, name):
+    def resize(x):
+        return F.interpolate(x, mode=name.split()[0], **RESIZED[name])
+
+    example, other = values((2, 3, 5, 7)), values((3, 3, 5, 7), seed=1)
+    check(tmp_path, resize, example, others=[(other,)], opset=18)
+    if "antialiased" not in name:
+        check(tmp_path, resize, example, others=[(other,)])
 
 
 @pytest.mark.parametrize("opset", [17, 20])

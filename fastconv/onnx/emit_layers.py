@@ -11,6 +11,8 @@ import numpy as np
 from fastconv import _checks, _geometry
 from fastconv._activation import NONE
 from fastconv.onnx.emit_activations import rectified
+from fastconv.onnx.emit_arrays import reshaped
+from fastconv.onnx.sizes import Size
 
 __all__ = ["EMITTERS"]
 
@@ -45,6 +47,22 @@ def _conv(g, x, w, b, *, options, algorithm, prepared=None):
         lambda x: g.add(
             "Conv", x, w, b, kernel_shape=kernel, strides=stride, dilations=dilation, pads=pads,
             group=groups,
+        ),
+    )  # fmt: skip
+
+
+def _conv_transpose(g, x, w, b, *, options, algorithm):
+    n, stride, padding, output_padding, groups, dilation = options
+    kernel = g.shape(w)[2:]
+    stride = _checks.integers("stride", stride, n)
+    dilation = _checks.integers("dilation", dilation, n)
+    spare = _checks.integers("output_padding", output_padding, n)
+    pads = _ends(_geometry.padding_pairs(padding, n, kernel, stride, dilation))
+    return _batched(
+        g, x, n,
+        lambda x: g.add(
+            "ConvTranspose", x, w, b, kernel_shape=kernel, strides=stride, dilations=dilation,
+            pads=pads, output_padding=spare if any(spare) else None, group=groups,
         ),
     )  # fmt: skip
 
@@ -287,15 +305,68 @@ def _maxima_along(g, x, axis, ndim, length, count, dtype):
     )
 
 
+def _max_unpool(g, x, indices, *, n, options):
+    """Values scattered to zeros, image by image."""
+    shape = g.shape(g.result)
+    lead = shape[:-n]
+    flat = g.numbers((*[0] * len(lead), -1))
+    zeros = g.add("ConstantOfShape", g.numbers((*lead, math.prod(map(int, shape[-n:])))))
+    zeros = zeros if g.dtype(x) == np.float32 else g.convert(zeros, g.dtype(x))
+    indices = g.add("Reshape", g.cast(indices, np.int64), flat)
+    y = g.add("ScatterElements", zeros, indices, g.add("Reshape", x, flat), axis=len(lead))
+    return reshaped(g, y)
+
+
+# Resizing -----------------------------------------------------------------------------------------
+
+# By mode: ONNX's mode, and how a place of the result becomes one of the input.
+_RESIZED = {
+    "nearest": ("nearest", "asymmetric"),
+    "nearest-exact": ("nearest", "half_pixel"),
+    "linear": ("linear", "half_pixel"),
+    "bilinear": ("linear", "half_pixel"),
+    "trilinear": ("linear", "half_pixel"),
+    "bicubic": ("cubic", "half_pixel"),
+}
+
+
+def _interpolate(g, x, *, size, scale_factor, mode, align_corners, recompute, antialias):
+    before, after = g.shape(x), g.shape(g.result)
+    if mode == "area":
+        return _mean_pool(g, x, n=len(before) - 2, output_size=after[2:])
+    kind, places = _RESIZED[mode]
+    attributes = {
+        "mode": kind,
+        "coordinate_transformation_mode": "align_corners" if align_corners else places,
+        "nearest_mode": {"nearest": "floor", "nearest-exact": "round_prefer_ceil"}.get(mode),
+        "cubic_coeff_a": (-0.5 if antialias else -0.75) if kind == "cubic" else None,
+    }
+    if antialias:
+        if g.opset < 18:
+            raise ValueError("antialias=True needs opset=18 or later")
+        attributes |= {"antialias": 1, "exclude_outside": 1}
+    if scale_factor is not None and not recompute:
+        n = len(before) - 2
+        factors = scale_factor if hasattr(scale_factor, "__len__") else (scale_factor,) * n
+        sizes = zip(before[2:], factors, after[2:], strict=True)
+        if any(isinstance(a, Size) or a * factor != b for a, factor, b in sizes):
+            return g.add("Resize", x, None, np.float32((1, 1, *factors)), **attributes)
+    return g.add("Resize", x, None, None, g.numbers(after), **attributes)
+
+
+_mean_pool = _adaptive("AveragePool", _means_along)
 EMITTERS = {
     "functional.conv._conv_rule": _conv,
+    "functional.conv._conv_transpose_rule": _conv_transpose,
     "functional.fold._col2im_rule": _col2im,
     "functional.fold._im2col_rule": _im2col,
+    "functional.interpolate._interpolate_rule": _interpolate,
     "functional.linear._linear_rule": _linear,
     "functional.norm._batch_norm_rule": _batch_norm,
-    "functional.pool._adaptive_avg_rule": _adaptive("AveragePool", _means_along),
+    "functional.pool._adaptive_avg_rule": _mean_pool,
     "functional.pool._adaptive_max_rule": _adaptive("MaxPool", _maxima_along),
     "functional.pool._avg_rule": _avg_pool,
     "functional.pool._lp_rule": _lp_pool,
     "functional.pool._max_rule": _max_pool,
+    "functional.pool._max_unpool_rule": _max_unpool,
 }
