@@ -29,7 +29,7 @@ def padding_pairs(padding, n, kernel, stride, dilation, size=None):
     if isinstance(padding, str):
         if padding in ("same_upper", "same_lower") and size is not None:
             axes = zip(size, kernel, stride, dilation, strict=True)
-            total = [max((-(-l // s) - 1) * s + window_size(k, d) - l, 0) for l, k, s, d in axes]
+            total = [max((-(-n // s) - 1) * s + window_size(k, d) - n, 0) for n, k, s, d in axes]
             pairs = tuple((t // 2, t - t // 2) for t in total)
             return pairs if padding == "same_upper" else tuple((b, a) for a, b in pairs)
         if padding == "valid":

@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 from bisect import bisect_right
 from collections import defaultdict
+from types import UnionType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from fastconv.onnx.tensors import to_array
 
 __all__ = ["OPSET_MIN", "Operator", "Subgraph", "find", "operator", "read_attributes"]
 
-OPSET_MIN = 6
+OPSET_MIN = 1  # forms from 6 on, and what was so before
 
 
 class Subgraph:
@@ -54,7 +55,7 @@ def operator(*names, since=1, widen=False):
             function,
             len(required),
             1 << 16 if variadic else len(inputs),
-            {p.name: (p.annotation, p.default) for p in options if p.name not in _CONTEXT},
+            {p.name: (_kind(p.annotation), p.default) for p in options if p.name not in _CONTEXT},
             tuple(p.name for p in options if p.name in _CONTEXT),
             widen,
         )
@@ -64,6 +65,11 @@ def operator(*names, since=1, widen=False):
         return function
 
     return register
+
+
+def _kind(annotation):
+    """The type of an attribute, which may be None where it is left out."""
+    return annotation.__args__[0] if isinstance(annotation, UnionType) else annotation
 
 
 def _load_table():

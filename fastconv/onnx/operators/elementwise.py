@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.autograd import ops, pointwise
+from fastconv.autograd import arrays, ops, pointwise, reductions
 from fastconv.autograd.engine import apply
 from fastconv.onnx.operators._shared import broadcast, cast, same_dtype
 from fastconv.onnx.registry import operator
@@ -104,12 +104,14 @@ def _since_7(compute):
 def _since_6(compute):
     """With the second operand's first axis at `axis` of the first, as before opset 7."""
 
-    def run(a, b, *, axis: int = None, broadcast: int = 0):
+    def run(a, b, *, axis: int | None = None, broadcast: int = 0):
         if broadcast and axis is not None and b.ndim:
             after = a.ndim - (axis % a.ndim) - b.ndim
             b = apply(ops._reshape, b, shape=(*b.shape, *[1] * after))
         elif not broadcast and a.shape != b.shape:
-            raise ValueError(f"inputs must have one shape without broadcast, got {a.shape}, {b.shape}")
+            raise ValueError(
+                f"inputs must have one shape without broadcast, got {a.shape}, {b.shape}"
+            )
         return compute(*same_dtype(a, b))
 
     return run
@@ -207,8 +209,29 @@ def identity(x):
 
 @operator("Dropout")
 def dropout_7(x, *, training: bool, outputs: int, ratio: float = 0.5, is_test: int = 1):
-    y = F.dropout(x, ratio, training)
-    return (y, apply(pointwise._unary_of[1], x)) if outputs > 1 else y
+    y, mask = _dropout(x, ratio, training, outputs)
+    return y, None if mask is None else cast(mask, x.dtype)
+
+
+@operator("Dropout", since=10)
+def dropout_10(x, *, training: bool, outputs: int, ratio: float = 0.5):
+    return _dropout(x, ratio, training, outputs)
+
+
+@operator("Dropout", since=12)
+def dropout(x, ratio=None, mode=None, *, training: bool, outputs: int, seed: int | None = None):
+    ratio = 0.5 if ratio is None else np.asarray(ratio).item()
+    return _dropout(x, ratio, training or (mode is not None and bool(mode)), outputs)
+
+
+def _dropout(x, ratio, training, outputs):
+    """The result, and which values stayed if that is asked for."""
+    if outputs < 2:
+        return F.dropout(x, ratio, training), None
+    ones = apply(arrays._full, apply(arrays._shape, x), _constant(1, x))
+    kept = F.dropout(ones, ratio, training)
+    mask = apply(pointwise._binary, kept, _constant(0, x), function="greater")
+    return (apply(ops._multiply, x, kept) if training else x), mask
 
 
 # Activations --------------------------------------------------------------------------------------
@@ -241,3 +264,93 @@ def shrink(x, *, bias: float = 0.0, lambd: float = 0.5):
     below = apply(pointwise._binary, x, _constant(-lambd, x), function="less")
     y = apply(pointwise._where, below, apply(ops._add, x, bias), _constant(0, x))
     return apply(pointwise._where, above, apply(ops._subtract, x, bias), y)
+
+
+@operator("Elu", widen=True)
+def elu(x, *, alpha: float = 1.0):
+    return F.elu(x, alpha)
+
+
+@operator("Celu", since=12, widen=True)
+def celu(x, *, alpha: float = 1.0):
+    return F.celu(x, alpha)
+
+
+@operator("Selu", widen=True)
+def selu(x, *, alpha: float = 1.6732632423543772, gamma: float = 1.0507009873554805):
+    return apply(ops._multiply, F.elu(x, alpha), _constant(gamma, x))
+
+
+@operator("Gelu", since=20, widen=True)
+def gelu(x, *, approximate: str = "none"):
+    return F.gelu(x, approximate)
+
+
+@operator("HardSigmoid", widen=True)
+def hard_sigmoid(x, *, alpha: float = 0.2, beta: float = 0.5):
+    y = apply(ops._add, apply(ops._multiply, x, _constant(alpha, x)), _constant(beta, x))
+    return apply(pointwise._clip, y, _constant(0, x), _constant(1, x))
+
+
+@operator("PRelu", widen=True)
+def prelu(x, slope):
+    """`slope` broadcasts to x; one per channel is PyTorch's."""
+    same_dtype(x, slope)
+    if x.ndim > 1 and slope.size in (1, x.shape[1]) and slope.ndim in (x.ndim - 1, x.ndim):
+        channels = slope.shape[slope.ndim - x.ndim + 1]
+        if channels == slope.size:
+            return F.prelu(x, apply(ops._reshape, slope, shape=(slope.size,)))
+    negative = apply(pointwise._binary, x, _constant(0, x), function="less")
+    return apply(pointwise._where, negative, apply(ops._multiply, x, slope), x)
+
+
+@operator("Swish", since=24, widen=True)
+def swish(x, *, alpha: float = 1.0):
+    if alpha == 1:
+        return F.silu(x)
+    return apply(ops._multiply, x, F.sigmoid(apply(ops._multiply, x, _constant(alpha, x))))
+
+
+operator("HardSwish", since=14, widen=True)(lambda x: F.hardswish(x))
+operator("Mish", since=18, widen=True)(lambda x: F.mish(x))
+operator("Sigmoid", widen=True)(lambda x: F.sigmoid(x))
+operator("Softplus", widen=True)(lambda x: F.softplus(x))
+operator("Softsign", widen=True)(lambda x: F.softsign(x))
+operator("Tanh", widen=True)(lambda x: F.tanh(x))
+
+
+# Along an axis ------------------------------------------------------------------------------------
+
+
+def _hardmax(x, axis):
+    places = apply(reductions._arg, x, function="max", axis=axis, keepdim=False)
+    depth = apply(arrays._gather, apply(arrays._shape, x), np.asarray(axis), axis=0)
+    return apply(arrays._one_hot, places, depth, np.array([0, 1], x.dtype), axis=axis)
+
+
+def _of_rows(compute):
+    """As before opset 13: of all axes from `axis` on, seen as one."""
+
+    def run(x, *, axis: int = 1):
+        if axis in (-1, x.ndim - 1):
+            return compute(x, x.ndim - 1)
+        rows = apply(arrays._matrix, x, axis=axis)
+        return apply(arrays._view, compute(rows, 1), apply(arrays._shape, x), zero_keeps=False)
+
+    return run
+
+
+def _of_axis(compute):
+    def run(x, *, axis: int = -1):
+        return compute(x, axis)
+
+    return run
+
+
+for _name, _compute in (
+    ("Hardmax", _hardmax),
+    ("LogSoftmax", F.log_softmax),
+    ("Softmax", F.softmax),
+):
+    operator(_name, widen=True)(_of_rows(_compute))
+    operator(_name, since=13, widen=True)(_of_axis(_compute))
