@@ -32,6 +32,7 @@ KERNELS = [
     "layout",
     "norm",
     "optim",
+    "pointwise",
     "pool",
     "small",
     "winograd",

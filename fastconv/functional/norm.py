@@ -4,12 +4,10 @@ import numpy as np
 
 from fastconv import _checks
 from fastconv._activation import NONE, RELU, RELU6
-from fastconv._geometry import three
-from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty
 from fastconv._threads import threads_for, workspace
 from fastconv.autograd.engine import Tensor, apply
-from fastconv.functional._shared import block_rows
+from fastconv.functional._shared import Rows, block_rows
 from fastconv.kernels import norm as kernels
 
 __all__ = ["batch_norm"]
@@ -165,19 +163,9 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
     )
     _check(x, w, b, residual, running, training)
     shape, dtype = x.shape, x.dtype
-    if x.ndim > 5:  # any number of spatial axes, seen as one
-        x = x.reshape(*shape[:2], -1)
-    ndim, seen = x.ndim, x.shape
-
-    def as_rows(array):
-        return channels_last(array.reshape(seen)).reshape(-1, shape[1])
-
-    def as_image(rows):
-        memory = (seen[0], *three(seen[2:], 1), seen[1])
-        return channels_first(rows.reshape(memory), ndim).reshape(shape)
-
-    rows = as_rows(x)
-    added = None if residual is None else as_rows(residual)
+    matrices = Rows(shape)
+    rows = matrices.of(x)
+    added = None if residual is None else matrices.of(residual)
     count = rows.shape[0]
     if training:
         if count == 1:
@@ -201,7 +189,7 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
 
     @_quiet
     def backward(g):
-        dy, act = as_rows(g), activation
+        dy, act = matrices.of(g), activation
         kept = None if result is None else empty(rows.shape, dtype)
         total, product = backward_sums(rows, dy, mean_, scale, shift, result, act, kept)
         if kept is not None:
@@ -220,15 +208,15 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
             if rows.size:
                 factors = (np.asarray(c, dtype) for c in (full, slope, offset))
                 kernels.backward_input(rows, dy, mean_, scale, shift, *act, *factors, dx, threads)
-            dx = as_image(dx)
+            dx = matrices.image(dx)
         return (
             dx,
             (product * inverse).astype(dtype) if needs[1] else None,
             total.astype(dtype) if needs[2] else None,
-            (g if kept is None else as_image(kept)) if needs[3] else None,
+            (g if kept is None else matrices.image(kept)) if needs[3] else None,
         )
 
-    return as_image(y), backward
+    return matrices.image(y), backward
 
 
 def _update(running, batch, momentum):

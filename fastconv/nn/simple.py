@@ -1,4 +1,4 @@
-"""Dense, activation, dropout, padding and reshaping layers."""
+"""Dense, dropout, padding and reshaping layers."""
 
 import numpy as np
 
@@ -16,18 +16,13 @@ __all__ = [
     "ConstantPad3d",
     "Dropout",
     "Flatten",
-    "LeakyReLU",
     "Linear",
-    "LogSoftmax",
-    "ReLU",
-    "ReLU6",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
-    "Softmax",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
@@ -71,63 +66,6 @@ class Linear(Module):
     def extra_repr(self):
         text = f"{self.in_features}, {self.out_features}"
         return text if self.bias is not None else text + ", bias=False"
-
-
-class ReLU(Module):
-    """:func:`fastconv.functional.relu` as a layer."""
-
-    def __init__(self, inplace=False):
-        super().__init__()
-        self.inplace = bool(inplace)
-
-    def forward(self, input):
-        return F.relu(input, self.inplace)
-
-    def extra_repr(self):
-        return "inplace=True" if self.inplace else ""
-
-
-class ReLU6(ReLU):
-    """:func:`fastconv.functional.relu6` as a layer."""
-
-    def forward(self, input):
-        return F.relu6(input, self.inplace)
-
-
-class LeakyReLU(Module):
-    """:func:`fastconv.functional.leaky_relu` as a layer."""
-
-    def __init__(self, negative_slope=0.01, inplace=False):
-        super().__init__()
-        self.negative_slope = _checks.real("negative_slope", negative_slope)
-        self.inplace = bool(inplace)
-
-    def forward(self, input):
-        return F.leaky_relu(input, self.negative_slope, self.inplace)
-
-    def extra_repr(self):
-        return f"{self.negative_slope}" + (", inplace=True" if self.inplace else "")
-
-
-class Softmax(Module):
-    """:func:`fastconv.functional.softmax` as a layer."""
-
-    def __init__(self, dim):
-        super().__init__()
-        self.dim = _checks.integer("dim", dim)
-
-    def forward(self, input):
-        return F.softmax(input, self.dim)
-
-    def extra_repr(self):
-        return f"dim={self.dim}"
-
-
-class LogSoftmax(Softmax):
-    """:func:`fastconv.functional.log_softmax` as a layer."""
-
-    def forward(self, input):
-        return F.log_softmax(input, self.dim)
 
 
 class Dropout(Module):
