@@ -36,7 +36,7 @@ from fastconv.functional.loss import (
     mse_loss,
     nll_loss,
 )
-from fastconv.functional.norm import batch_norm
+from fastconv.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from fastconv.functional.pad import pad
 from fastconv.functional.pool import (
     adaptive_avg_pool1d,
@@ -78,10 +78,13 @@ __all__ = [
     "elu",
     "fold",
     "gelu",
+    "group_norm",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "im2col",
+    "instance_norm",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
