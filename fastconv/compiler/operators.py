@@ -23,7 +23,18 @@ from fastconv.kernels import activation, layout, norm, pool
 
 __all__ = ["OPERATORS", "RULES", "Step", "Value", "canonical", "dense", "name_of"]
 
-_NOUNS = ("activation", "conv", "dropout", "fold", "linear", "loss", "norm", "pad", "pool")
+_NOUNS = (
+    "activation",
+    "conv",
+    "dropout",
+    "fold",
+    "interpolate",
+    "linear",
+    "loss",
+    "norm",
+    "pad",
+    "pool",
+)
 # Every rule by name: what takes `needs` first is one.
 RULES = {
     f"{module}.{name}": function
