@@ -21,6 +21,8 @@ from fastconv.autograd import arrays, pointwise, reductions
 from fastconv.autograd.engine import apply
 from fastconv.cli import main
 from fastconv.compiler.rules import RULES
+from fastconv.functional import pool
+from fastconv.functional.pad import _pad_arrays
 from fastconv.onnx import emit_activations, emit_tensors, writer
 from fastconv.training import Classifier
 
@@ -121,6 +123,12 @@ LAYERS = {
         lambda: nn.BatchNorm2d(3, track_running_stats=False), (2, 3, 4, 5)
     ),
     "batch norm of rows": (lambda: nn.BatchNorm1d(3, track_running_stats=False), (6, 3)),
+    "group norm": (lambda: nn.GroupNorm(2, 4), (2, 4, 3, 5)),
+    "group norm bare": (lambda: nn.GroupNorm(3, 6, affine=False), (2, 6, 5)),
+    "instance norm": (lambda: nn.InstanceNorm2d(3, affine=True), (2, 3, 4, 5)),
+    "instance norm bare": (lambda: nn.InstanceNorm1d(3), (2, 3, 4)),
+    "layer norm": (lambda: nn.LayerNorm((4, 5)), (2, 3, 4, 5)),
+    "layer norm bare": (lambda: nn.LayerNorm(5, elementwise_affine=False), (2, 5)),
     "residual": (
         lambda: nn.Sequential(
             nn.Residual(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3))),
@@ -314,6 +322,20 @@ TENSORS = {
     "fmod": lambda x: rule(pointwise._binary, x, np.float32(-0.7), function="fmod"),
     "whole": lambda x: rule(pointwise._binary, integers(x), [3], function="mod")
     * rule(pointwise._binary, integers(x), [3], function="divide_integers"),
+    "pads": lambda x: rule(
+        _pad_arrays, x, [1, 0, 2, -1], np.float32(2), [-1, 1], mode="constant"
+    ),
+    "pads by mode": lambda x: rule(
+        _pad_arrays, x, [0, 0, 0, 2, 0, 0, 1, 1], np.float32(0), None, mode="edge"
+    ),
+    "determinant": lambda x: rule(reductions._determinant, x[..., :4]),
+    "pool by pairs": lambda x: rule(
+        pool._max_rule, x, n=2, options=((3, 2), (2, 2), ((0, 2), (1, 0)), 1, False)
+    )[0],
+    "pool of same size": lambda x: rule(
+        pool._avg_rule, x, n=2, options=(3, 2, "same_lower", 1, False, False), divisor=None
+    ),
+    "conv of same size": lambda x: F.conv2d(x[:, :2], WEIGHT, stride=2, padding="same_upper"),
     "logic": lambda x: rule(
         pointwise._binary, rule(pointwise._unary, x, function="isnan"),
         rule(pointwise._binary, x, x, function="equal"), function="or",
@@ -327,6 +349,15 @@ TENSORS = {
 }  # fmt: skip
 for function in ("cos", "erf", "floor", "round", "sign", "tan", "isinf", "isneginf", "isposinf"):
     TENSORS[function] = functools.partial(rule, pointwise._unary, function=function)
+
+
+def test_pads_of_all_opsets(tmp_path):
+    def model(x):
+        return rule(_pad_arrays, x, [1, 2], np.float32(0), [2], mode="wrap")
+
+    check(tmp_path, model, values((2, 3, 4)), opset=19)
+    with pytest.raises(ValueError, match="'wrap' needs opset=19"):
+        check(tmp_path, model, values((2, 3, 4)))
 
 
 @pytest.mark.parametrize("name", TENSORS)

@@ -27,9 +27,9 @@ def _sum(g, x, *, axes, keepdim):
     return g.reduce("ReduceSum", x, axes, keepdim) if axes else x
 
 
-def reshaped(g, x, **_):
-    """The value in the result's shape."""
-    before, after = g.shape(x), g.shape(g.result)
+def reshaped(g, x, before):
+    """The value, whose first axes have the sizes `before`, in the result's shape."""
+    after = g.shape(g.result)
     if 0 in after:
         return g.add("Reshape", x, g.numbers(after), allowzero=1)
     sizes = [
@@ -45,7 +45,7 @@ def reshaped(g, x, **_):
 def _flatten(g, x, *, first, last):
     if first == 1 and 2 <= len(g.shape(x)) == last + 1:
         return g.add("Flatten", x, axis=1)
-    return reshaped(g, x)
+    return reshaped(g, x, g.shape(x))
 
 
 def _concatenate(g, *arrays, dim):
@@ -144,7 +144,7 @@ EMITTERS = {
     "autograd.ops._negative": _of_one("Neg"),
     "autograd.ops._permute": lambda g, x, *, axes: g.add("Transpose", x, perm=axes),
     "autograd.ops._power": _of_two("Pow"),
-    "autograd.ops._reshape": reshaped,
+    "autograd.ops._reshape": lambda g, x, *, shape: reshaped(g, x, g.shape(x)),
     "autograd.ops._sqrt": _of_one("Sqrt"),
     "autograd.ops._subtract": _of_two("Sub"),
     "autograd.ops._sum": _sum,

@@ -1,4 +1,4 @@
-"""What the rules of layers become in ONNX: convolution, pooling, normalisation.
+"""What the rules of layers become in ONNX: convolution, pooling, resizing.
 
 An emitter has its rule's arguments, with a :class:`~fastconv.onnx.builder.Builder` in the place of
 `needs`, and returns the result's name.
@@ -9,8 +9,6 @@ import math
 import numpy as np
 
 from fastconv import _checks, _geometry
-from fastconv._activation import NONE
-from fastconv.onnx.emit_activations import rectified
 from fastconv.onnx.emit_arrays import reshaped
 from fastconv.onnx.sizes import Size
 
@@ -33,6 +31,14 @@ def _ends(pairs):
     return (*before, *after)
 
 
+def _pairs(g, x, n, padding, kernel, stride, dilation):
+    """Padding as (before, after) per axis."""
+    size = None
+    if isinstance(padding, str) and padding.startswith("same_"):  # these follow the sizes
+        size = tuple(map(int, g.shape(x)[-n:]))
+    return _geometry.padding_pairs(padding, n, kernel, stride, dilation, size)
+
+
 # Convolution and the dense layer ------------------------------------------------------------------
 
 
@@ -41,7 +47,7 @@ def _conv(g, x, w, b, *, options, algorithm, prepared=None):
     kernel = g.shape(w)[2:]
     stride = _checks.integers("stride", stride, n)
     dilation = _checks.integers("dilation", dilation, n)
-    pads = _ends(_geometry.padding_pairs(padding, n, kernel, stride, dilation))
+    pads = _ends(_pairs(g, x, n, padding, kernel, stride, dilation))
     return _batched(
         g, x, n,
         lambda x: g.add(
@@ -57,7 +63,7 @@ def _conv_transpose(g, x, w, b, *, options, algorithm):
     stride = _checks.integers("stride", stride, n)
     dilation = _checks.integers("dilation", dilation, n)
     spare = _checks.integers("output_padding", output_padding, n)
-    pads = _ends(_geometry.padding_pairs(padding, n, kernel, stride, dilation))
+    pads = _ends(_pairs(g, x, n, padding, kernel, stride, dilation))
     return _batched(
         g, x, n,
         lambda x: g.add(
@@ -117,31 +123,6 @@ def _col2im(g, x, *, size, kernel_size, stride, padding, dilation):
     )  # fmt: skip
 
 
-# Normalisation ------------------------------------------------------------------------------------
-
-
-def _batch_norm(g, x, w, b, residual, *, running, training, momentum, eps, activation):
-    channels, dtype = int(g.shape(x)[1]), g.dtype(x)
-    w = np.ones(channels, dtype) if w is None else w
-    b = np.zeros(channels, dtype) if b is None else b
-    if training:  # without running statistics, those of the batch also in evaluation
-        y = _normalized_by_batch(g, x, w, b, eps)
-    else:
-        y = g.add("BatchNormalization", x, w, b, *running, epsilon=eps)
-    y = y if residual is None else g.add("Add", y, residual)
-    return y if activation == NONE else rectified(g, y, activation=activation)
-
-
-def _normalized_by_batch(g, x, w, b, eps):
-    ndim = len(g.shape(x))
-    axes = (0, *range(2, ndim))
-    centred = g.add("Sub", x, g.reduce("ReduceMean", x, axes, True))
-    variance = g.reduce("ReduceMean", g.add("Mul", centred, centred), axes, True)
-    deviation = g.add("Sqrt", g.add("Add", variance, g.constant(eps, g.dtype(x))))
-    w, b = (g.unsqueeze(c, *range(1, ndim - 1)) if ndim > 2 else c for c in (w, b))
-    return g.add("Add", g.add("Mul", g.add("Div", centred, deviation), w), b)
-
-
 # Pooling ------------------------------------------------------------------------------------------
 
 
@@ -155,8 +136,8 @@ class _Windows:
     def __init__(self, g, x, n, kernel, stride, padding, dilation, ceil_mode):
         self.kernel = _checks.integers("kernel_size", kernel, n)
         stride = self.kernel if stride is None else _checks.integers("stride", stride, n)
-        self.padding = _checks.integers("padding", padding, n)
         dilation = _checks.integers("dilation", dilation, n)
+        self.padding = _pairs(g, x, n, padding, self.kernel, stride, dilation)
         self.added = (0,) * n
         if ceil_mode:
             size = [int(length) for length in g.shape(x)[-n:]]
@@ -169,14 +150,15 @@ class _Windows:
         }
 
     def pads(self, padding):
-        return _ends([(p, p + more) for p, more in zip(padding, self.added, strict=True)])
+        pairs = zip(padding, self.added, strict=True)
+        return _ends([(before, after + more) for (before, after), more in pairs])
 
 
 def _added(size, kernel, stride, padding, dilation):
     """Places after an axis that its last window needs beyond the padding."""
-    count = _geometry.output_size(size, kernel, stride, (padding,) * 2, dilation, True)
+    count = _geometry.output_size(size, kernel, stride, padding, dilation, True)
     span = (count - 1) * stride + _geometry.window_size(kernel, dilation)
-    return max(span - size - 2 * padding, 0)
+    return max(span - size - sum(padding), 0)
 
 
 def _maxima(g, x, size, **attributes):
@@ -216,13 +198,14 @@ def _avg_pool(g, x, *, n, options, divisor):
             pads = windows.pads(padding)
             y = g.add("AveragePool", x, pads=pads, count_include_pad=1, **windows.attributes)
             return g.add("Mul", y, g.constant(math.prod(windows.kernel) / divisor, dtype))
-        if include and any(windows.added) and any(padding):
-            # The padding counts, what ceil_mode adds does not.
-            y = g.pad(x, [(0, 0)] * 2 + [(p, p) for p in padding], 0, dtype)
-            return g.add("AveragePool", y, pads=windows.pads((0,) * n), **windows.attributes)
+        counted = include and any(map(any, padding))
+        if counted and any(windows.added):  # what ceil_mode adds does not count
+            y = g.pad(x, ((0, 0), (0, 0), *padding), 0, dtype)
+            pads = windows.pads([(0, 0)] * n)
+            return g.add("AveragePool", y, pads=pads, **windows.attributes)
         return g.add(
-            "AveragePool", x, pads=windows.pads(padding),
-            count_include_pad=int(include and any(padding)), **windows.attributes,
+            "AveragePool", x, pads=windows.pads(padding), count_include_pad=int(counted),
+            **windows.attributes,
         )  # fmt: skip
 
     return _batched(g, x, n, emit)
@@ -314,7 +297,7 @@ def _max_unpool(g, x, indices, *, n, options):
     zeros = zeros if g.dtype(x) == np.float32 else g.convert(zeros, g.dtype(x))
     indices = g.add("Reshape", g.cast(indices, np.int64), flat)
     y = g.add("ScatterElements", zeros, indices, g.add("Reshape", x, flat), axis=len(lead))
-    return reshaped(g, y)
+    return reshaped(g, y, lead)
 
 
 # Resizing -----------------------------------------------------------------------------------------
@@ -362,7 +345,6 @@ EMITTERS = {
     "functional.fold._im2col_rule": _im2col,
     "functional.interpolate._interpolate_rule": _interpolate,
     "functional.linear._linear_rule": _linear,
-    "functional.norm._batch_norm_rule": _batch_norm,
     "functional.pool._adaptive_avg_rule": _mean_pool,
     "functional.pool._adaptive_max_rule": _adaptive("MaxPool", _maxima_along),
     "functional.pool._avg_rule": _avg_pool,

@@ -179,6 +179,27 @@ def _eye(g, x, *, k, dtype):
     return g.add("EyeLike", x, k=k, dtype=g.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
+def _pad(g, x, pads, value, axes, *, mode):
+    """Up to opset 17 the sizes are those of all axes."""
+    if axes is not None and g.opset < 18:
+        if isinstance(pads, Value) or isinstance(axes, Value):
+            raise ValueError("pads of some axes are computed, which needs opset=18 or later")
+        ndim, pads = len(g.shape(x)), np.ravel(pads)
+        whole = np.zeros((2, ndim), np.int64)
+        whole[:, np.ravel(axes) % ndim] = pads.reshape(2, -1)
+        pads, axes = whole.ravel(), None
+    if mode in ("circular", "wrap") and g.opset < 19:
+        raise ValueError(f"mode={mode!r} needs opset=19 or later")
+    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
+    axes = None if axes is None else g.cast(axes, np.int64)
+    value = _scalar(g, value) if mode == "constant" else None
+    return g.add("Pad", x, g.cast(pads, np.int64), value, axes, mode=mode)
+
+
+def _bits(g, x, *, dtype):
+    return g.add("BitCast", x, to=g.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
 # Along axes ---------------------------------------------------------------------------------------
 
 REDUCTIONS = {
@@ -252,6 +273,7 @@ EMITTERS = {
     "autograd.arrays._view": lambda g, x, shape, *, zero_keeps=True: g.add(
         "Reshape", x, shape, allowzero=None if zero_keeps else 1
     ),
+    "autograd.pointwise._bits": _bits,
     "autograd.pointwise._binary": _binary,
     "autograd.pointwise._clip": _clip,
     "autograd.pointwise._unary": _unary,
@@ -259,7 +281,9 @@ EMITTERS = {
     "autograd.reductions._arg": _arg,
     "autograd.reductions._cumulative_product": _running("CumProd"),
     "autograd.reductions._cumulative_sum": _running("CumSum"),
+    "autograd.reductions._determinant": _same("Det"),
     "autograd.reductions._einsum": _same("Einsum"),
     "autograd.reductions._reduce": _reduce,
     "autograd.reductions._top": _top,
+    "functional.pad._pad_arrays": _pad,
 }

@@ -10,7 +10,7 @@ from fastconv.autograd import Tensor
 from fastconv.compiler.graph import Value
 from fastconv.io import replacement
 from fastconv.nn import Module
-from fastconv.onnx import emit_activations, emit_arrays, emit_layers, emit_tensors
+from fastconv.onnx import emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors
 from fastconv.onnx.builder import Builder, require
 from fastconv.onnx.sizes import follow
 
@@ -22,15 +22,17 @@ LARGEST_MODEL = (1 << 31) - (1 << 20)
 
 EMITTERS = {
     rule: emitter
-    for module in (emit_activations, emit_arrays, emit_layers, emit_tensors)
+    for module in (emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors)
     for rule, emitter in module.EMITTERS.items()
 }
 _LOSS = "a loss compares with targets: export the network without it"
+_PART = "it is a part of other rules"
 # Rules that have no emitter, and why.
 NOT_WRITTEN = {
-    "autograd.ops._both": "it is a part of other rules",
+    "autograd.ops._both": _PART,
     "functional.dropout._dropout_rule": "random numbers differ from run to run: dropout is "
     "exported in evaluation mode, in which it does nothing",
+    "functional.norm._by_sample": _PART,
     "functional.loss._axis_sum": _LOSS,
     "functional.loss._binary_rule": _LOSS,
     "functional.loss._divided_sum": _LOSS,
