@@ -157,6 +157,8 @@ def _pad_convs(graph):
         if node.operator != "conv" or maker.operator != "pad" or value != node.inputs[0]:
             return None
         n, stride, padding, dilation, groups = node.options["geometry"]
+        if isinstance(padding, str) and padding != "valid":  # it depends on the size
+            return None
         outer, around = maker.options["pairs"][:2], maker.options["pairs"][2:]
         if maker.options["fill"] or np.any(outer) or np.min(around, initial=0) < 0:
             return None

@@ -170,6 +170,12 @@ def _clip(inputs, options, specs, output):
     return "clip", (x,), {"low": low, "high": high}
 
 
+def _prelu(inputs, options, specs, output):
+    if specs[0] is None or not _are_constant(inputs[1]):
+        return None
+    return "prelu", inputs, {}
+
+
 def _number(x, spec):
     """A constant of one value, known ahead, as a float; or None."""
     x = spec.value if spec is not None else x
@@ -223,6 +229,8 @@ _CANONICAL = {
     "autograd.pointwise._unary": _ufunc_of,
     "autograd.reductions._reduce": _reduce,
     "functional.activation._log_softmax_rule": _same("softmax", logs=True),
+    "functional.activation._pointwise_rule": _same("of_value"),
+    "functional.activation._prelu_rule": _prelu,
     "functional.activation._rectify_rule": _same("rectify"),
     "functional.activation._softmax_rule": _same("softmax", logs=False),
     "functional.conv._conv_rule": _conv,
