@@ -116,6 +116,13 @@ def _clip(needs, x, low, high):
     return y, backward
 
 
+def _bits(needs, x, *, dtype):
+    """The same bits as another dtype, of the same size."""
+    if x.dtype.itemsize != dtype.itemsize:
+        raise TypeError(f"{x.dtype} and {dtype} must be of one size")
+    return np.ascontiguousarray(x).view(dtype).reshape(x.shape), lambda g: (None,)
+
+
 def where(condition, input, other):
     """`input` where `condition` is true, `other` elsewhere; all three broadcast.
 

@@ -172,3 +172,9 @@ def _einsum(needs, *arrays, equation):
         return np.broadcast_to(dx, arrays[i].shape)
 
     return y, lambda g: tuple(gradient(i, g) if need else None for i, need in enumerate(needs))
+
+
+def _determinant(needs, x):
+    y = np.linalg.det(x)
+    # d det / d X = det X^-T
+    return y, lambda g: ((g * y)[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2),)
