@@ -385,7 +385,11 @@ STEPS = {
     "constants fold": (scaled_conv, ["norm", "conv"]),
     "hard swish": (hard, ["conv", "norm + relu6", "multiply", "norm"]),
     "silu": (lambda x: F.silu(conv(x)), ["conv", "silu"]),
-    "sigmoid": (lambda x: (lambda y: y * F.sigmoid(y))(conv(x)), ["conv", "sigmoid", "multiply"]),
+    "swish": (lambda x: (lambda y: F.sigmoid(y) * y)(conv(x)), ["conv", "silu"]),
+    "sigmoid": (
+        lambda x: (lambda y: y * F.sigmoid(-y))(conv(x)),
+        ["conv", "negative", "sigmoid", "multiply"],
+    ),
     "elu": (lambda x: F.elu(conv(x), 0.3), ["conv", "elu"]),
     "gelu of rows": (lambda x: F.gelu(conv(x).mean((2, 3))), ["conv", "adaptive_avg_pool", "gelu"]),
     "prelu": (lambda x: F.prelu(conv(x), WEIGHTS[x.dtype.type][1]), ["conv", "prelu"]),
