@@ -29,6 +29,7 @@ KERNELS = [
     "direct",
     "grouped",
     "im2col",
+    "interpolate",
     "layout",
     "norm",
     "optim",

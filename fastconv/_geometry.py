@@ -84,9 +84,14 @@ def output_sizes(size, kernel, stride, padding, dilation, ceil_mode=False):
             f"kernel_size={kernel} (spanning {span} with dilation={dilation}) must not be "
             f"larger than the padded input {padded}"
         )
-    if math.prod(out) >= 1 << 48:
-        raise MemoryError(f"an output of {out} pixels is more than memory can address")
-    return out
+    return addressable(out)
+
+
+def addressable(output):
+    """`output`, if it is not absurdly large."""
+    if math.prod(output) >= 1 << 48:
+        raise MemoryError(f"an output of {output} pixels is more than memory can address")
+    return output
 
 
 def nonempty(name, size):
@@ -220,6 +225,102 @@ def _convolution(size, kernel, stride, padding, dilation):
         three(padding, (0, 0)),
         three(dilation, 1),
     )
+
+
+def transposed_convolution(size, kernel, stride, padding, dilation, output_padding):
+    """The :class:`Convolution` with `size` pixels whose gradient by input is a transposed one.
+
+    Of the inputs that give `size` pixels, the smallest is meant, or the one that has
+    `output_padding` more places.
+    """
+    n = len(size)
+    nonempty("input", size)
+    kernel = integers("kernel_size", kernel, n, minimum=1)
+    stride = integers("stride", stride, n, minimum=1)
+    dilation = integers("dilation", dilation, n, minimum=1)
+    output_padding = integers("output_padding", output_padding, n, minimum=0)
+    if isinstance(padding, str):
+        raise TypeError(f"padding must be an int, ints or pairs of ints, got {padding!r}")
+    padding = padding_pairs(padding, n, kernel, stride, dilation)
+    if any(o >= max(s, d) for o, s, d in zip(output_padding, stride, dilation, strict=True)):
+        raise ValueError(
+            f"output_padding={output_padding} must be smaller than stride={stride} or "
+            f"dilation={dilation}"
+        )
+    return _transposed_convolution(size, kernel, stride, padding, dilation, output_padding)
+
+
+@lru_cache(CACHED_SHAPES)
+def _transposed_convolution(size, kernel, stride, padding, dilation, output_padding):
+    image = tuple(
+        smallest + more
+        for smallest, more in zip(
+            smallest_inputs(size, kernel, stride, padding, dilation), output_padding, strict=True
+        )
+    )
+    if any(length < 1 for length in image):
+        raise ValueError(f"padding={padding} leaves nothing of the output: its sizes are {image}")
+    return Convolution(
+        size,
+        three(addressable(image), 1),
+        three(kernel, 1),
+        three(stride, 1),
+        three(padding, (0, 0)),
+        three(dilation, 1),
+    )
+
+
+def smallest_inputs(size, kernel, stride, padding, dilation):
+    """Per axis, the places of the smallest input over which a window has `size` pixels."""
+    return tuple(
+        (length - 1) * s - before - after + window_size(k, d)
+        for length, k, s, (before, after), d in zip(
+            size, kernel, stride, padding, dilation, strict=True
+        )
+    )
+
+
+def output_padding_for(output_size, size, kernel, stride, padding, dilation):
+    """The output_padding with which a transposed convolution of `size` gives `output_size`."""
+    smallest = smallest_inputs(size, kernel, stride, padding, dilation)
+    largest = tuple(least + s - 1 for least, s in zip(smallest, stride, strict=True))
+    wanted = _spatial("output_size", output_size, len(size))
+    if not all(a <= o <= b for a, o, b in zip(smallest, wanted, largest, strict=True)):
+        raise ValueError(
+            f"output_size={wanted} must be from {smallest} to {largest} for an input of {size}"
+        )
+    return tuple(o - least for o, least in zip(wanted, smallest, strict=True))
+
+
+def unpooled_sizes(size, kernel, stride, padding, output_size=None):
+    """Sizes that a max-pool has made `size` of: the usual ones, or `output_size` if it may be."""
+    n = len(size)
+    nonempty("input", size)
+    kernel = integers("kernel_size", kernel, n, minimum=1)
+    stride = kernel if stride is None else integers("stride", stride, n, minimum=1)
+    padding = integers("padding", padding, n, minimum=0)
+    pairs = tuple((p, p) for p in padding)
+    usual = smallest_inputs(size, kernel, stride, pairs, (1,) * n)
+    if output_size is None:
+        if any(length < 1 for length in usual):
+            raise ValueError(
+                f"padding={padding} leaves nothing of the output: its sizes are {usual}"
+            )
+        return addressable(usual)
+    wanted = _spatial("output_size", output_size, n)
+    if not all(abs(w - u) < s and w > 0 for w, u, s in zip(wanted, usual, stride, strict=True)):
+        raise ValueError(
+            f"output_size={wanted} must be positive and differ from {usual} by less than "
+            f"stride={stride}"
+        )
+    return addressable(wanted)
+
+
+def _spatial(name, value, n):
+    """`value` as `n` spatial sizes; those of batch and channels may stand before them."""
+    if hasattr(value, "__len__") and not isinstance(value, str) and n < len(value) <= n + 2:
+        value = value[-n:]
+    return integers(name, value, n)
 
 
 class Windows(NamedTuple):

@@ -129,6 +129,30 @@ def conv_grad_input(grad, w, x_shape, stride=1, padding=0, dilation=1, groups=1)
     return crop(padded, pairs)
 
 
+def conv_transpose(x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """Every input pixel adds the kernel, times itself, to the output, which is then cropped."""
+    (n, c, *size), (_, width, *kernel) = x.shape, w.shape
+    dims = len(size)
+    pairs = pad_pairs(padding, dims)
+    stride, dilation, more = (per_axis(v, dims) for v in (stride, dilation, output_padding))
+    room = [
+        (s - 1) * st + d * (k - 1) + 1 + o
+        for s, st, d, k, o in zip(size, stride, dilation, kernel, more, strict=True)
+    ]
+    out = np.zeros((n, groups, width, *room))
+    x = np.asarray(x, np.float64).reshape(n, groups, c // groups, *size)
+    w = np.asarray(w, np.float64).reshape(groups, c // groups, width, *kernel)
+    for place in np.ndindex(*size):
+        patch = np.einsum("ngi,gio...->ngo...", x[(..., *place)], w)
+        where = (
+            slice(p * st, p * st + d * (k - 1) + 1, d)
+            for p, st, d, k in zip(place, stride, dilation, kernel, strict=True)
+        )
+        out[(..., *where)] += patch
+    out = crop(out.reshape(n, groups * width, *room), pairs)
+    return out if bias is None else out + np.reshape(bias, (-1, *[1] * dims))
+
+
 def conv_grad_weight(grad, x, w_shape, stride=1, padding=0, dilation=1, groups=1):
     """The gradient of a shared kernel entry is the sum over all the places it is used at."""
     (n, _, *size), (k, _, *kernel) = x.shape, w_shape
@@ -259,6 +283,14 @@ def lp_pool(x, norm_type, kernel_size, stride=None, ceil_mode=False):
     return (means * math.prod(per_axis(kernel_size, x.ndim - 2))) ** (1 / norm_type)
 
 
+def max_unpool(x, indices, output_size):
+    """Values written, one after the other, to their places."""
+    out = np.zeros((*x.shape[:2], math.prod(output_size)))
+    for n, c, *place in np.ndindex(*x.shape):
+        out[n, c, indices[(n, c, *place)]] = x[(n, c, *place)]
+    return out.reshape(*x.shape[:2], *output_size)
+
+
 def adaptive_max_pool(x, output_size):
     """(maxima, indices) of windows that share the image out."""
     return max_over(x, adaptive_windows(x.shape[2:], per_axis(output_size, x.ndim - 2)))
@@ -268,6 +300,58 @@ def adaptive_avg_pool(x, output_size):
     """Means of windows that share the image out."""
     places = adaptive_windows(x.shape[2:], per_axis(output_size, x.ndim - 2))
     return mean_over(x, places, lambda _, on_image: count(on_image))
+
+
+# Resizing
+
+
+def cubic(t, a):
+    """Keys' piece of a cubic at the distance t."""
+    t = abs(t)
+    if t <= 1:
+        return (a + 2) * t**3 - (a + 3) * t**2 + 1
+    return a * (t**3 - 5 * t**2 + 8 * t - 4) if t < 2 else 0.0
+
+
+def resize_row(size, output, i, mode, scale, align_corners, antialias):
+    """Weights of the input places for output i along one axis."""
+    row = np.zeros(size)
+    if mode == "nearest":
+        row[min(math.floor(i / scale), size - 1)] = 1
+        return row
+    if mode == "nearest-exact":
+        row[min(math.floor((i + 0.5) / scale), size - 1)] = 1
+        return row
+    if align_corners:
+        centre = i * (size - 1) / (output - 1) if output > 1 else 0.0
+    else:
+        centre = (i + 0.5) / scale - 0.5
+    width = max(1 / scale, 1) if antialias else 1
+    for place in range(math.floor(centre - 2 * width) - 1, math.ceil(centre + 2 * width) + 2):
+        distance = (place - centre) / width
+        if mode == "bicubic":
+            weight = cubic(distance, -0.5 if antialias else -0.75)
+        else:
+            weight = max(0, 1 - abs(distance))
+        if 0 <= place < size or not antialias:
+            row[min(max(place, 0), size - 1)] += weight
+    return row / row.sum()
+
+
+def interpolate(x, size, mode, scales=None, align_corners=False, antialias=False):
+    """torch's interpolation, by a matrix for each axis."""
+    out = np.asarray(x, np.float64)
+    scales = scales or [o / s for o, s in zip(size, x.shape[2:], strict=True)]
+    for axis, (output, scale) in enumerate(zip(size, scales, strict=True), 2):
+        length = out.shape[axis]
+        matrix = np.stack(
+            [
+                resize_row(length, output, i, mode, scale, align_corners, antialias)
+                for i in range(output)
+            ]
+        )
+        out = np.moveaxis(np.tensordot(matrix, out, (1, axis)), 0, axis)
+    return out
 
 
 # Padding

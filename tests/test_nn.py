@@ -23,6 +23,16 @@ LAYERS = [
     ("Conv2d", (2, 4, 3), {"stride": (2, 1), "bias": False}, (2, 2, 7, 5), (2, 4, 3, 3)),
     ("Conv2d", (2, 3, 3), {"padding": 1, "padding_mode": "reflect"}, (2, 2, 6, 5), (2, 3, 6, 5)),
     ("Conv3d", (2, 3, (1, 2, 3)), {"padding": (0, 1, 1)}, (1, 2, 3, 4, 5), (1, 3, 3, 5, 5)),
+    ("ConvTranspose1d", (4, 6, 3), {"stride": 2, "groups": 2}, (2, 4, 5), (2, 6, 11)),
+    ("ConvTranspose2d", (2, 3, (3, 2)), {"padding": 1, "bias": False}, (2, 2, 4, 5), (2, 3, 4, 4)),
+    (
+        "ConvTranspose2d",
+        (3, 4, 3),
+        {"stride": 2, "output_padding": (1, 0), "dilation": (1, 2)},
+        (2, 3, 3, 2),
+        (2, 4, 8, 7),
+    ),
+    ("ConvTranspose3d", (2, 3, 2), {"stride": (1, 2, 3)}, (1, 2, 2, 3, 2), (1, 3, 3, 6, 5)),
     ("Linear", (5, 3), {}, (2, 5), (2, 3)),
     ("Linear", (5, 3), {"bias": False}, (2, 4, 5), (2, 4, 3)),
     ("BatchNorm1d", (3,), {}, (4, 3), (4, 3)),
@@ -74,6 +84,10 @@ LAYERS = [
     ("AdaptiveMaxPool1d", (4,), {}, (2, 3, 9), (2, 3, 4)),
     ("AdaptiveMaxPool2d", (3,), {}, (2, 3, 7, 6), (2, 3, 3, 3)),
     ("AdaptiveMaxPool3d", ((2, 3, 1),), {}, (1, 2, 3, 5, 4), (1, 2, 2, 3, 1)),
+    ("Upsample", (), {"scale_factor": 1.5}, (2, 3, 5), (2, 3, 7)),
+    ("Upsample", ((3, 7),), {"mode": "bicubic", "align_corners": True}, (2, 3, 5, 4), (2, 3, 3, 7)),
+    ("UpsamplingNearest2d", (), {"scale_factor": 2}, (2, 3, 5, 4), (2, 3, 10, 8)),
+    ("UpsamplingBilinear2d", ((7, 3),), {}, (2, 3, 5, 4), (2, 3, 7, 3)),
     ("ZeroPad1d", (2,), {}, (2, 3, 5), (2, 3, 9)),
     ("ZeroPad2d", ((1, 2, 0, 3),), {}, (2, 3, 5, 4), (2, 3, 8, 7)),
     ("ZeroPad3d", ((1, 0, 2, 1, 0, 3),), {}, (1, 2, 3, 5, 4), (1, 2, 6, 8, 5)),
@@ -102,6 +116,7 @@ LOSSES = [
 ]
 # Modules with tests of their own below.
 OTHERS = {"Module", "ModuleList", "Residual", "Sequential"}
+OTHERS |= {"MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"}  # of two inputs
 
 
 def name_of(row):
@@ -416,6 +431,11 @@ BAD_LAYERS = [
     (lambda: nn.Conv2d(4, 6, 3, padding="full"), ValueError, ["padding", "'full'"]),
     (lambda: nn.Conv2d(4, 6, 3, 2, padding="same"), ValueError, ["same", "stride"]),
     (lambda: nn.Conv2d(4, 6, 3, padding_mode="wrap"), ValueError, ["padding_mode", "'wrap'"]),
+    (lambda: nn.ConvTranspose2d(4, 6, 3, groups=4), ValueError, ["groups", "out_channels=6"]),
+    (lambda: nn.ConvTranspose2d(4, 6, 3, padding="same"), TypeError, ["padding", "'same'"]),
+    (lambda: nn.ConvTranspose2d(4, 6, 3, output_padding=-1), ValueError, ["output_padding", "-1"]),
+    (lambda: nn.ConvTranspose2d(4, 6, 3, padding_mode="reflect"), ValueError, ["padding_mode"]),
+    (lambda: nn.Upsample(2, mode="cubic"), ValueError, ["mode", "'cubic'"]),
     (lambda: nn.Conv2d(4, 6, 3, dtype=np.int32), TypeError, ["dtype", "int32"]),
     (lambda: nn.Linear(0, 1), ValueError, ["in_features", "0"]),
     (lambda: nn.Linear(2, "3"), TypeError, ["out_features", "'3'"]),
@@ -444,6 +464,38 @@ def test_bad_arguments_of_layers_are_named_with_their_values(make, error, words)
         make()
     for word in words:
         assert word in str(caught.value)
+
+
+# Transposed convolution and unpooling: the sizes that are asked for
+
+
+def test_transposed_convolution_gives_any_size_that_its_convolution_takes(rng):
+    down = nn.Conv2d(2, 3, 3, stride=(2, 3), padding=1)
+    up = nn.ConvTranspose2d(3, 2, 3, stride=(2, 3), padding=1)
+    for size in ((7, 7), (8, 9)):
+        x = rng.standard_normal((1, 2, *size)).astype(np.float32)
+        y = down(x)
+        assert up(y, output_size=size).shape == x.shape
+        assert up(y, x.shape).shape == x.shape
+    assert up(y, output_size=(8, 9)).shape == up(y[0], (8, 9))[None].shape
+    for size in ((6, 7), (9, 7), (7, 10), (7, 7, 7, 7, 7)):
+        with pytest.raises(ValueError, match="output_size") as caught:
+            up(y, output_size=size)
+        assert str(size[-1]) in str(caught.value)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_unpooling_inverts_pooling(n, rng):
+    pool = getattr(nn, f"MaxPool{n}d")(3, 2, return_indices=True)
+    unpool = getattr(nn, f"MaxUnpool{n}d")(3, 2)
+    x = np.abs(rng.standard_normal((2, 3, *(8, 7, 9)[:n])))
+    y, indices = pool(x)
+    back = unpool(y, indices, output_size=x.shape)
+    assert back.shape == x.shape
+    again, places = pool(back)
+    assert_array_equal(again.data, y.data)
+    assert_array_equal(places, indices)
+    assert repr(unpool) == f"MaxUnpool{n}d(kernel_size=3, stride=2, padding=0)"
 
 
 # Batch normalisation

@@ -102,6 +102,17 @@ POOLS = [
     ("adaptive_max_pool3d", [(2, 3, 5, 7, 6)], {"output_size": (2, 8, 5)}),
 ]
 
+# test_torch_spatial.py has many more of them.
+TRANSPOSED_AND_RESIZED = [
+    ("conv_transpose1d", [(2, 4, 7), (4, 3, 3), (6,)], {"stride": 2, "groups": 2}),
+    ("conv_transpose2d", [(2, 4, 7, 5), (4, 3, 3, 4), (3,)], {"stride": 2, "padding": 1}),
+    ("conv_transpose3d", [(4, 3, 5, 4), (4, 3, 2, 3, 2)], {"output_padding": 1, "stride": 2}),
+    ("interpolate", [(2, 3, 7, 5)], {"scale_factor": 1.7, "mode": "bilinear"}),
+    ("max_unpool1d", [(2, 3, 4), np.arange(24).reshape(2, 3, 4) % 8], {"kernel_size": 2}),
+    ("max_unpool2d", [(2, 3, 4), np.arange(24).reshape(2, 3, 4)], {"kernel_size": 2}),
+    ("max_unpool3d", [(1, 2, 3, 4), np.arange(24).reshape(1, 2, 3, 4)], {"kernel_size": 2}),
+]
+
 PADS_AND_FOLDS = [
     ("pad", [(2, 3, 5, 6)], {"pad": (1, 2, 0, 3)}),
     ("pad", [(2, 3, 5, 6)], {"pad": (-1, 2, 3, -2), "value": 1.5}),
@@ -202,7 +213,15 @@ LOSSES = [
     ),
 ]
 
-CASES = CONVOLUTIONS + POOLS + PADS_AND_FOLDS + NORMS_AND_ACTIVATIONS + VALUES + LOSSES
+CASES = (
+    CONVOLUTIONS
+    + POOLS
+    + TRANSPOSED_AND_RESIZED
+    + PADS_AND_FOLDS
+    + NORMS_AND_ACTIVATIONS
+    + VALUES
+    + LOSSES
+)
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 ROUGH = {"hardsigmoid": 1e-7}  # torch rounds some constants of float64 to float32
 

@@ -26,9 +26,17 @@ from fastconv.functional.activation import (
     softsign,
     tanh,
 )
-from fastconv.functional.conv import conv1d, conv2d, conv3d
+from fastconv.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from fastconv.functional.dropout import dropout
 from fastconv.functional.fold import col2im, fold, im2col, unfold
+from fastconv.functional.interpolate import interpolate
 from fastconv.functional.linear import linear
 from fastconv.functional.loss import (
     binary_cross_entropy_with_logits,
@@ -54,6 +62,9 @@ from fastconv.functional.pool import (
     max_pool1d,
     max_pool2d,
     max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
 )
 
 __all__ = [
@@ -73,6 +84,9 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
     "elu",
@@ -82,6 +96,7 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "im2col",
+    "interpolate",
     "leaky_relu",
     "linear",
     "log_softmax",
@@ -92,6 +107,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "nll_loss",

@@ -1,4 +1,4 @@
-"""Convolution, forward and both gradients: three products of one geometry."""
+"""Convolution and its transpose, forward and both gradients: three products of one geometry."""
 
 import math
 from typing import NamedTuple
@@ -9,12 +9,19 @@ from fastconv import _algorithm, _checks, _geometry
 from fastconv._activation import NONE
 from fastconv._correlate import correlate, correlate_weight
 from fastconv._layout import channels_first, channels_last
-from fastconv._memory import empty, zeros
+from fastconv._memory import empty
 from fastconv.autograd.engine import apply, is_traced
 from fastconv.functional._shared import channel_sums
 from fastconv.kernels import small
 
-__all__ = ["conv1d", "conv2d", "conv3d"]
+__all__ = [
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+]
 
 
 def conv1d(
@@ -141,6 +148,120 @@ def conv3d(
     (1, 2, 2, 3, 4)
     """
     return conv(3, input, weight, bias, stride, padding, dilation, groups, algorithm)
+
+
+def conv_transpose1d(
+    input,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    *,
+    algorithm=None,
+):
+    """Transposed convolution along one axis; see :func:`conv_transpose2d`.
+
+    Examples
+    --------
+    Every input writes the kernel, two places on from the one before:
+
+    >>> import numpy as np, fastconv.functional as F
+    >>> F.conv_transpose1d(np.array([[[1.0, 10.0]]]), np.array([[[1.0, 2.0, 3.0]]]), stride=2)
+    array([[[ 1.,  2., 13., 20., 30.]]])
+    """
+    return conv_transpose(
+        1, input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm
+    )
+
+
+def conv_transpose2d(
+    input,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    *,
+    algorithm=None,
+):
+    """Transposed convolution of images: the gradient of :func:`conv2d` by its input.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray of shape (N, C, H, W) or (C, H, W)
+        float32 or float64, of any memory layout.
+    weight : Tensor or ndarray of shape (C, K / groups, kH, kW)
+        The kernels of the convolution, from K channels to C.
+    bias : Tensor or ndarray of shape (K,), optional
+    stride, dilation : int or tuple of int, default 1
+    padding : int, tuple of int or tuple of pairs, default 0
+        Zeros around the input of the convolution, which are what is cut off here.
+    output_padding : int or tuple of int, default 0
+        How much larger than need be the input of the convolution was, after its end: less than
+        `stride` or `dilation`.
+    groups : int, default 1
+    algorithm : {"auto", "gemm", "direct", "winograd"}, optional
+        As in :func:`conv2d`.
+
+    Returns
+    -------
+    Tensor or ndarray of shape (N, K, H', W')
+        H' = (H - 1) stride - before - after + dilation (kH - 1) + 1 + output_padding. Its memory
+        is channels-last. A Tensor if any argument is one.
+
+    Raises
+    ------
+    ValueError
+        For shapes or options that do not fit together.
+    TypeError
+        For dtypes other than float32 or float64, or mixed ones.
+
+    Notes
+    -----
+    It is computed as that gradient is, by a convolution of stride 1 for the outputs of each phase
+    of the stride, so zeros are neither inserted nor multiplied. Its gradient by input is a
+    convolution.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> x, w = np.ones((1, 8, 5, 6)), np.ones((8, 3, 4, 4))
+    >>> F.conv_transpose2d(x, w, stride=2, padding=1).shape
+    (1, 3, 10, 12)
+    """
+    return conv_transpose(
+        2, input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm
+    )
+
+
+def conv_transpose3d(
+    input,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    *,
+    algorithm=None,
+):
+    """Transposed convolution of volumes; see :func:`conv_transpose2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> F.conv_transpose3d(np.ones((1, 2, 2, 3, 4)), np.ones((2, 1, 2, 2, 2)), stride=2).shape
+    (1, 1, 4, 6, 8)
+    """
+    return conv_transpose(
+        3, input, weight, bias, stride, padding, output_padding, groups, dilation, algorithm
+    )
 
 
 def conv(n, input, weight, bias, stride, padding, dilation, groups, algorithm=None, prepared=None):
@@ -306,21 +427,120 @@ def _conv_rule(needs, x, w, b, *, options, algorithm, prepared=None):
     return result, backward
 
 
+def conv_transpose(
+    n,
+    input,
+    weight,
+    bias,
+    stride,
+    padding,
+    output_padding,
+    groups,
+    dilation,
+    algorithm=None,
+):
+    """`conv_transpose1d`, `conv_transpose2d` or `conv_transpose3d`."""
+    return apply(
+        _conv_transpose_rule,
+        input,
+        weight,
+        bias,
+        options=(n, stride, padding, output_padding, groups, dilation),
+        algorithm=_algorithm.resolve(algorithm),
+    )
+
+
+def check_transposed(n, x, w, b, groups):
+    """`groups`, if the shapes fit together."""
+    if w.ndim != n + 2:
+        raise ValueError(
+            f"weight must have {n + 2} axes (inputs, outputs / groups, {n} spatial), "
+            f"got shape {w.shape}"
+        )
+    groups = _checks.integer("groups", groups, minimum=1)
+    inputs, width = w.shape[:2]
+    if inputs % groups or not inputs:
+        raise ValueError(
+            f"groups must divide the {inputs} input channels of weight, got groups={groups}"
+        )
+    if not width:
+        raise ValueError(f"weight must have at least one output channel, got shape {w.shape}")
+    if x.shape[1] != inputs:
+        raise ValueError(
+            f"input has {x.shape[1]} channels, weight of shape {w.shape} needs {inputs}"
+        )
+    if b is not None:
+        _checks.shape_is("bias", b, (width * groups,), "one value per output channel")
+    return groups
+
+
+def _conv_transpose_rule(needs, x, w, b, *, options, algorithm):
+    n, stride, padding, output_padding, groups, dilation = options
+    x, w, b = _checks.as_float_arrays({"input": x, "weight": w}, {"bias": b})
+    x, unbatched = _checks.batched("input", x, n)
+    groups = check_transposed(n, x, w, b, groups)
+    geometry = _geometry.transposed_convolution(
+        x.shape[2:], w.shape[2:], stride, padding, dilation, output_padding
+    )
+    # What is x here is the gradient by the output of the convolution, and y that by its input.
+    pixels, kernels = channels_last(x), by_group(w, groups)
+
+    def logical(image):
+        image = channels_first(image, w.ndim)
+        return image[0] if unbatched else image
+
+    def backward(g):
+        image = channels_last(g[None] if unbatched else g)
+        dx = dw = db = None
+        if needs[0]:
+            dx = empty(pixels.shape, image.dtype)
+            correlate(image, kernels, None, dx, geometry.frame, algorithm)
+            dx = logical(dx)
+        if needs[1]:
+            dw = correlate_weight(image, pixels, kernels.shape, geometry.frame, algorithm)
+            dw = channels_first(dw.reshape(len(w), *kernels.shape[2:]), w.ndim)
+        if needs[2]:
+            db = channel_sums(image.reshape(-1, image.shape[-1])).astype(image.dtype)
+        return dx, dw, db
+
+    return logical(gradient_by_input(pixels, kernels, geometry, algorithm, b)), backward
+
+
 def by_group(w, groups):
     """(K, C, *kernel) as (G, K / G, *taps, C), a view if its memory is channels-last."""
     w = channels_last(w)
     return w.reshape(groups, len(w) // groups, *w.shape[1:])
 
 
-def gradient_by_input(dy, kernels, geometry, algorithm):
-    """dx of shape (N, D, H, W, C): dy correlated with the mirrored kernels, phase by phase."""
-    groups, _, *_, width = kernels.shape
+def gradient_by_input(dy, kernels, geometry, algorithm, bias=None):
+    """dx of shape (N, D, H, W, C): dy correlated with the mirrored kernels, phase by phase.
+
+    As a transposed convolution it may have a bias.
+    """
+    phases = transposed(kernels, geometry)
+    dx = empty((len(dy), *geometry.size, phases.channels), dy.dtype)
+    if not phases.covering:
+        dx[...] = 0 if bias is None else bias
+    for frame, part in phases.parts:
+        correlate(dy, part, bias, dx, frame, algorithm)
+    return dx
+
+
+class Transposed(NamedTuple):
+    """The gradient by input as correlations."""
+
+    channels: int
+    covering: bool  # whether they write to every place
+    parts: list  # (frame, kernels) for each phase of the stride
+
+
+def transposed(kernels, geometry):
+    """The :class:`Transposed` of kernels (G, K, *taps, C)."""
     frames = geometry.transposed_frames
     covered = sum(math.prod(frame.count) for frame, _ in frames) == math.prod(geometry.size)
-    make = empty if covered else zeros
-    dx = make((len(dy), *geometry.size, groups * width), dy.dtype)
-    for frame, taps in frames:
-        # (G, C, *taps, K): what the taps of this phase, last first, make of dy
-        part = kernels[(slice(None), slice(None), *taps)].transpose(0, 5, 2, 3, 4, 1)
-        correlate(dy, part, None, dx, frame, algorithm)
-    return dx
+    # (G, C, *taps, K): what the taps of a phase, last first, make of dy
+    parts = [
+        (frame, kernels[(slice(None), slice(None), *taps)].transpose(0, 5, 2, 3, 4, 1))
+        for frame, taps in frames
+    ]
+    return Transposed(kernels.shape[0] * kernels.shape[5], covered, parts)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._layout import channels_first, channels_last
-from fastconv._memory import empty
+from fastconv._memory import empty, zeros
 from fastconv._threads import threads_for
 from fastconv.autograd.engine import apply
 from fastconv.autograd.ops import _astype
@@ -28,6 +28,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
 ]
 
 # Places of a maximum are kept as 32-bit numbers.
@@ -94,6 +97,64 @@ def max_pool3d(
 ):
     """Largest value of each window of a volume; see :func:`max_pool2d`."""
     return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """Maxima back to where they stood along one axis; see :func:`max_unpool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> F.max_unpool1d(np.array([[[5.0, 3.0]]]), np.array([[[1, 3]]]), 2)
+    array([[[0., 5., 0., 3.]]])
+    """
+    return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """Maxima back to where :func:`max_pool2d` found them, zeros elsewhere.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray of shape (N, C, H, W) or (C, H, W)
+        float32 or float64, of any memory layout.
+    indices : ndarray of int64, same shape
+        Places in the flattened output, as ``max_pool2d(..., return_indices=True)`` gives them.
+        Of values with the same place the last one stays, and each gets its gradient.
+    kernel_size, stride, padding : int or tuple of int
+        Of the pool.
+    output_size : tuple of int, optional
+        Spatial sizes of the result, which those of the pool's input may be, as far as less than
+        `stride` from the usual (H - 1) stride - 2 padding + kernel_size. Those of batch and
+        channels may stand before them.
+
+    Returns
+    -------
+    Tensor or ndarray of shape (N, C, *output_size)
+        Memory is channels-last.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a rank, option, dtype or index that does not fit; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> y, indices = F.max_pool2d(x, 2, return_indices=True)
+    >>> F.max_unpool2d(y, indices, 2)[0, 0]
+    array([[ 0.,  0.,  0.,  0.],
+           [ 0.,  5.,  0.,  7.],
+           [ 0.,  0.,  0.,  0.],
+           [ 0., 13.,  0., 15.]])
+    """
+    return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """Maxima of a volume back to where they stood; see :func:`max_unpool2d`."""
+    return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)
 
 
 def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
@@ -320,6 +381,11 @@ def _whole(index):
     return apply(_astype, index, dtype=np.dtype(np.int64))
 
 
+def _max_unpool(n, input, indices, kernel_size, stride, padding, output_size):
+    options = (kernel_size, stride, padding, output_size)
+    return apply(_max_unpool_rule, input, indices, n=n, options=options)
+
+
 def _avg_pool(n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor):
     if divisor is not None:
         divisor = _checks.integer("divisor_override", divisor)
@@ -362,7 +428,11 @@ def _avg_rule(needs, x, *, n, options, divisor):
 
 
 def _adaptive_avg_rule(needs, x, *, n, output_size):
-    x, unbatched = _image(x, n)
+    return adaptive_avg(*_image(x, n), output_size)
+
+
+def adaptive_avg(x, unbatched, output_size):
+    """(result, backward) of the checked `x`, (N, C, *spatial)."""
     return _mean_over(x, _geometry.adaptive_windows(x.shape[2:], output_size), unbatched)
 
 
@@ -386,6 +456,45 @@ def _max_over(x, windows, unbatched, floor=-math.inf):
         return (_logical(dx, ndim, unbatched),)
 
     return _logical(y, ndim, unbatched), backward, _logical(index, ndim, unbatched)
+
+
+def _max_unpool_rule(needs, x, indices, *, n, options):
+    x, unbatched = _image(x, n)
+    output = _geometry.unpooled_sizes(x.shape[2:], *options)
+    places = math.prod(output)
+    indices = np.asarray(indices)
+    indices = _checks.batched("indices", indices, n)[0] if unbatched else indices
+    _checks.shape_is("indices", indices, x.shape, "the input's")
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"indices must have an integer dtype, got {indices.dtype}")
+    if indices.size:
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= places:
+            raise ValueError(
+                f"indices must be in [0, {places}), the places of an output of {output}, got "
+                f"{low if low < 0 else high}"
+            )
+    count, channels, *size = x.shape
+    index = indices.transpose(0, *range(2, x.ndim), 1).astype(np.int64, order="C", copy=False)
+    index = index.reshape(count, math.prod(size), channels)
+    y = zeros((count, *_geometry.three(output, 1), channels), x.dtype)
+    ndim = x.ndim
+    if x.size:
+        kernels.max_unpool(
+            channels_last(x).reshape(index.shape),
+            index,
+            y.reshape(count, places, channels),
+            threads_for(x.size),
+        )
+
+    def backward(g):
+        dy = channels_last(g[None] if unbatched else g).reshape(count, places, channels)
+        dx = empty((count, *_geometry.three(size, 1), channels), dy.dtype)
+        if dx.size:
+            kernels.max_unpool_backward(dy, index, dx.reshape(index.shape), threads_for(dx.size))
+        return _logical(dx, ndim, unbatched), None
+
+    return _logical(y, ndim, unbatched), backward
 
 
 def _mean_over(x, windows, unbatched):

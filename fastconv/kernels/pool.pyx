@@ -14,6 +14,7 @@ from libc.math cimport INFINITY, pow
 
 cdef enum:
     CHUNK = 64  # channels whose maxima are kept locally over a window, where nothing aliases them
+    LINE = 16  # channels of a task that writes them to places all over an image
 
 cdef struct Spans:
     # Per axis: place q of `count` places spans [first[q], stop[q]) in steps.
@@ -162,6 +163,43 @@ cdef void _max_line_backward(
             for c in range(channels):
                 dx[c] = 0
         dx += channels
+
+
+def max_unpool(
+    const floating[:, :, ::1] x,       # IN     (N, P', C)
+    const long long[:, :, ::1] index,  # IN     same shape, in [0, P)
+    floating[:, :, ::1] y,             # IN/OUT (N, P, C)
+    int n_threads,
+):
+    """y[n, index[n, p, c], c] := x[n, p, c], in the order of p."""
+    cdef Py_ssize_t parts = (x.shape[2] + LINE - 1) // LINE, part
+    # by channels, and not by places, of which several may have one index
+    for part in prange(x.shape[0] * parts, schedule="static", nogil=True, num_threads=n_threads):
+        _unpool_channels(x, index, y, part // parts, part % parts * LINE)
+
+
+cdef void _unpool_channels(
+    const floating[:, :, ::1] x, const long long[:, :, ::1] index, floating[:, :, ::1] y,
+    Py_ssize_t n, Py_ssize_t first,
+) noexcept nogil:
+    cdef Py_ssize_t p, c, stop = min(first + LINE, x.shape[2])
+    for p in range(x.shape[1]):
+        for c in range(first, stop):
+            y[n, <Py_ssize_t> index[n, p, c], c] = x[n, p, c]
+
+
+def max_unpool_backward(
+    const floating[:, :, ::1] dy,      # IN   (N, P, C)
+    const long long[:, :, ::1] index,  # IN   (N, P', C)
+    floating[:, :, ::1] dx,            # OUT  same shape
+    int n_threads,
+):
+    """dx[n, p, c] := dy[n, index[n, p, c], c]."""
+    cdef Py_ssize_t rows = dx.shape[1], row, c
+    for row in prange(dx.shape[0] * rows, schedule="static", nogil=True, num_threads=n_threads):
+        for c in range(dx.shape[2]):
+            dx[row // rows, row % rows, c] = dy[
+                row // rows, <Py_ssize_t> index[row // rows, row % rows, c], c]
 
 
 def sum_pool(

@@ -25,7 +25,16 @@ from fastconv.nn.activation import (
     Tanh,
 )
 from fastconv.nn.container import Identity, ModuleList, Residual, Sequential
-from fastconv.nn.conv import Conv1d, Conv2d, Conv3d, Fold, Unfold
+from fastconv.nn.conv import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    Fold,
+    Unfold,
+)
 from fastconv.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from fastconv.nn.module import IncompatibleKeys, Module, Parameter
 from fastconv.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
@@ -45,6 +54,9 @@ from fastconv.nn.pool import (
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
 )
 from fastconv.nn.simple import (
     CircularPad1d,
@@ -66,6 +78,7 @@ from fastconv.nn.simple import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from fastconv.nn.upsample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
     "CELU",
@@ -94,6 +107,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
@@ -114,6 +130,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "Module",
     "ModuleList",
@@ -138,6 +157,9 @@ __all__ = [
     "Softsign",
     "Tanh",
     "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

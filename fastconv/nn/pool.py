@@ -6,7 +6,7 @@ from fastconv.nn.module import Module
 
 __all__ = [
     f"{kind}{n}d"
-    for kind in ("AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "LPPool", "MaxPool")
+    for kind in ("AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "LPPool", "MaxPool", "MaxUnpool")
     for n in (1, 2, 3)
 ]
 
@@ -60,6 +60,29 @@ class _MaxPool(_Pool):
     def of_relu(self, input):
         """forward(relu(input)), without the pass of ReLU."""
         return max_pool_of_relu(self.n, input, *(getattr(self, name) for name in self.names[:-1]))
+
+
+class _MaxUnpool(_Pool):
+    """Maxima back to where they stood; arguments as in :func:`fastconv.functional.max_unpool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> pool, unpool = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+    >>> y, indices = pool(np.ones((1, 3, 8, 9)))
+    >>> unpool(y, indices, output_size=(8, 9)).shape
+    (1, 3, 8, 9)
+    """
+
+    names = ("kernel_size", "stride", "padding")
+
+    def __init__(self, kernel_size, stride=None, padding=0):
+        super().__init__(kernel_size, stride, padding)
+
+    def forward(self, input, indices, output_size=None):
+        options = (getattr(self, name) for name in self.names)
+        return type(self).function(input, indices, *options, output_size)
 
 
 class _AvgPool(_Pool):
@@ -153,6 +176,21 @@ class MaxPool3d(_MaxPool):
     __doc__ = _MaxPool.__doc__
     n = 3
     function = F.max_pool3d
+
+
+class MaxUnpool1d(_MaxUnpool):
+    __doc__ = _MaxUnpool.__doc__
+    function = F.max_unpool1d
+
+
+class MaxUnpool2d(_MaxUnpool):
+    __doc__ = _MaxUnpool.__doc__
+    function = F.max_unpool2d
+
+
+class MaxUnpool3d(_MaxUnpool):
+    __doc__ = _MaxUnpool.__doc__
+    function = F.max_unpool3d
 
 
 class LPPool1d(_LPPool):

@@ -58,7 +58,8 @@ class Linear(Module):
         self.in_features = _checks.integer("in_features", in_features, minimum=1)
         self.out_features = _checks.integer("out_features", out_features, minimum=1)
         shape = (self.out_features, self.in_features)
-        default_weights(self, shape, self.in_features, bias, dtype, generator)
+        biases = self.out_features if bias else 0
+        default_weights(self, shape, self.in_features, biases, dtype, generator)
 
     def forward(self, input):
         return F.linear(input, self.weight, self.bias)
