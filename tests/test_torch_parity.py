@@ -169,6 +169,19 @@ NORMS_AND_ACTIVATIONS = [
     ("dropout", [(3, 5)], {"p": 0.5, "training": False}),
 ]
 
+NORMS = [
+    ("group_norm", [(2, 6, 4, 5)], {"num_groups": 2, "eps": 0.1}),
+    ("group_norm", [(3, 6), 2, (6,), (6,)], {}),
+    ("group_norm", [(2, 6, 2, 3, 4), 1, (6,), (6,)], {}),
+    ("instance_norm", [(2, 5, 7)], {}),
+    ("instance_norm", [(2, 5, 4, 6), *RUNNING, (5,), (5,)], {"momentum": 0.3}),
+    ("instance_norm", [(2, 5, 4, 6), *RUNNING, (5,), (5,)], {"use_input_stats": False}),
+    ("instance_norm", [(2, 5, 3, 4, 2), None, None, (5,), (5,)], {"eps": 0.1}),
+    ("layer_norm", [(3, 4, 5)], {"normalized_shape": (4, 5), "eps": 0.1}),
+    ("layer_norm", [(3, 4, 5), [4, 5], (4, 5), (4, 5)], {}),
+    ("layer_norm", [(3, 4, 5), [5], (5,), (5,)], {}),
+]
+
 VALUES = [
     *((name, [(2, 3, 5)], {}) for name in ("elu", "selu", "celu", "gelu", "silu", "mish")),
     *((name, [(2, 3, 5)], {}) for name in ("sigmoid", "logsigmoid", "tanh", "hardtanh")),
@@ -219,11 +232,12 @@ CASES = (
     + TRANSPOSED_AND_RESIZED
     + PADS_AND_FOLDS
     + NORMS_AND_ACTIVATIONS
+    + NORMS
     + VALUES
     + LOSSES
 )
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
-ROUGH = {"hardsigmoid": 1e-7}  # torch rounds some constants of float64 to float32
+ROUGH = {"celu": 1e-7, "hardsigmoid": 1e-7}  # torch rounds some constants of float64 to float32
 
 
 def values(case, dtype, rng):

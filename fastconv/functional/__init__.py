@@ -44,7 +44,7 @@ from fastconv.functional.loss import (
     mse_loss,
     nll_loss,
 )
-from fastconv.functional.norm import batch_norm
+from fastconv.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from fastconv.functional.pad import pad
 from fastconv.functional.pool import (
     adaptive_avg_pool1d,
@@ -92,11 +92,14 @@ __all__ = [
     "elu",
     "fold",
     "gelu",
+    "group_norm",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "im2col",
+    "instance_norm",
     "interpolate",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",

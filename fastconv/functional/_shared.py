@@ -42,6 +42,8 @@ def block_rows(rows, channels, itemsize):
 def channel_sums(x):
     """Sums over the rows of a C-contiguous (P, C) array, in float64 of shape (C,)."""
     rows, channels = x.shape
+    if not x.size:
+        return np.zeros(channels)
     block, blocks = block_rows(rows, channels, x.itemsize)
     sums = np.empty((blocks, channels))
     threads = threads_for(x.size)

@@ -73,7 +73,8 @@ def conv(
 def conv_transpose(
     x, w, b=None, *,
     auto_pad: str = "NOTSET", dilations: tuple | None = None, group: int = 1,
-    kernel_shape: tuple | None = None, output_padding: tuple | None = None, output_shape: tuple | None = None,
+    kernel_shape: tuple | None = None, output_padding: tuple | None = None,
+    output_shape: tuple | None = None,
     pads: tuple | None = None, strides: tuple | None = None,
 ):  # fmt: skip
     n = spatial(x)
@@ -96,7 +97,7 @@ def conv_transpose(
         pads = _halves(cut, pads == "same_upper")
     elif output_shape is not None:
         cut = [a - o for a, o in zip(whole, output_shape[-n:], strict=True)]
-        pads = _halves(cut, pads != "same_upper")
+        pads = _halves(cut, pads == "same_upper")
         bounded((len(x), w.shape[1] * group, *output_shape[-n:]), x.dtype)
     elif pads == "valid":
         pads = ((0, 0),) * n
@@ -117,7 +118,8 @@ def _halves(cut, upper):
 @operator("MaxPool", widen=True)
 def max_pool(
     x, *, kernel_shape: tuple, outputs: int, auto_pad: str = "NOTSET", ceil_mode: int = 0,
-    dilations: tuple | None = None, pads: tuple | None = None, storage_order: int = 0, strides: tuple | None = None,
+    dilations: tuple | None = None, pads: tuple | None = None, storage_order: int = 0,
+    strides: tuple | None = None,
 ):  # fmt: skip
     if x.dtype.kind in "iu":
         return _pool_of_integers(
@@ -157,25 +159,62 @@ def _places(places, shape, by_columns):
 @operator("AveragePool", widen=True)
 def average_pool(
     x, *, kernel_shape: tuple, auto_pad: str = "NOTSET", ceil_mode: int = 0,
-    count_include_pad: int = 0, dilations: tuple | None = None, pads: tuple | None = None, strides: tuple | None = None,
+    count_include_pad: int = 0, dilations: tuple | None = None, pads: tuple | None = None,
+    strides: tuple | None = None,
 ):  # fmt: skip
     n = spatial(x)
     pads = padding(auto_pad, pads, n)
-    kernel, strides, dilations, _ = _window(x, n, kernel_shape, strides, pads, dilations, ceil_mode)
-    options = (kernel, strides, pads, dilations, bool(ceil_mode), bool(count_include_pad))
+    kernel, strides, dilations, output = _window(
+        x, n, kernel_shape, strides, pads, dilations, ceil_mode
+    )
+    if max(dilations) > 1:
+        sums, counts = _window_sums(x, kernel, strides, pads, dilations, output, count_include_pad)
+        return apply(ops._divide, sums, counts)
+    options = (kernel, strides, pads, 1, bool(ceil_mode), bool(count_include_pad))
     return apply(_avg_rule, x, n=n, options=options, divisor=None)
+
+
+def _window_sums(x, kernel, strides, pads, dilations, output, include_pads=False):
+    """Sums over windows with gaps, and the places that count, as convolutions with ones."""
+    n, channels = spatial(x), x.shape[1]
+    pairs = _geometry.padding_pairs(pads, n, kernel, strides, dilations, x.shape[2:])
+    reach = [
+        (o - 1) * s + _geometry.window_size(k, d)
+        for o, s, k, d in zip(output, strides, kernel, dilations, strict=True)
+    ]
+    more = [
+        max(r - size - before - after, 0)
+        for r, size, (before, after) in zip(reach, x.shape[2:], pairs, strict=True)
+    ]  # of ceil_mode
+    around = tuple((b, a + m) for (b, a), m in zip(pairs, more, strict=True))
+    ones = np.ones((channels, 1, *kernel), x.dtype)
+    sums = convolve(n, x, ones, None, strides, around, dilations, channels)
+    inside = np.pad(
+        np.ones((1, 1, *x.shape[2:]), x.dtype),
+        ((0, 0), (0, 0), *pairs),
+        constant_values=bool(include_pads),
+    )
+    rest = tuple((0, m) for m in more)
+    return sums, convolve(n, inside, ones[:1], None, strides, rest, dilations, 1)
 
 
 @operator("LpPool", widen=True)
 def lp_pool(
     x, *, kernel_shape: tuple, auto_pad: str = "NOTSET", ceil_mode: int = 0,
-    dilations: tuple | None = None, p: int = 2, pads: tuple | None = None, strides: tuple | None = None,
+    dilations: tuple | None = None, p: int = 2, pads: tuple | None = None,
+    strides: tuple | None = None,
 ):  # fmt: skip
     n = spatial(x)
     pads = padding(auto_pad, pads, n)
-    kernel, strides, dilations, _ = _window(x, n, kernel_shape, strides, pads, dilations, ceil_mode)
+    kernel, strides, dilations, output = _window(
+        x, n, kernel_shape, strides, pads, dilations, ceil_mode
+    )
     x = x if p % 2 == 0 else apply(ops._absolute, x)
-    options = (kernel, strides, pads, dilations, bool(ceil_mode))
+    if max(dilations) > 1:
+        powers = apply(ops._power, x, np.asarray(p, x.dtype))
+        sums, _ = _window_sums(powers, kernel, strides, pads, dilations, output)
+        return apply(ops._power, sums, np.asarray(1 / p, x.dtype))
+    options = (kernel, strides, pads, 1, bool(ceil_mode))
     return apply(_lp_rule, x, n=n, options=options, power=float(p))
 
 

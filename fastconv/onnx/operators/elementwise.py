@@ -293,13 +293,17 @@ def hard_sigmoid(x, *, alpha: float = 0.2, beta: float = 0.5):
 
 
 @operator("PRelu", widen=True)
+def prelu_1(x, slope):
+    return F.prelu(x, slope)
+
+
+@operator("PRelu", since=7, widen=True)
 def prelu(x, slope):
     """`slope` broadcasts to x; one per channel is PyTorch's."""
     same_dtype(x, slope)
-    if x.ndim > 1 and slope.size in (1, x.shape[1]) and slope.ndim in (x.ndim - 1, x.ndim):
-        channels = slope.shape[slope.ndim - x.ndim + 1]
-        if channels == slope.size:
-            return F.prelu(x, apply(ops._reshape, slope, shape=(slope.size,)))
+    channels = slope.shape[1 - x.ndim] if 2 <= x.ndim <= slope.ndim + 1 else 0
+    if slope.size == channels in (1, x.shape[1]):
+        return F.prelu(x, apply(ops._reshape, slope, shape=(channels,)))
     negative = apply(pointwise._binary, x, _constant(0, x), function="less")
     return apply(pointwise._where, negative, apply(ops._multiply, x, slope), x)
 
@@ -309,6 +313,11 @@ def swish(x, *, alpha: float = 1.0):
     if alpha == 1:
         return F.silu(x)
     return apply(ops._multiply, x, F.sigmoid(apply(ops._multiply, x, _constant(alpha, x))))
+
+
+@operator("SwiGLU", since=28, widen=True)
+def swiglu(a, b, *, alpha: float = 1.0):
+    return apply(ops._multiply, swish(a, alpha=alpha), b)
 
 
 operator("HardSwish", since=14, widen=True)(lambda x: F.hardswish(x))
