@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -362,3 +363,92 @@ def test_few_images_at_a_time(name, monkeypatch):
     assert_same(planned(plan, x), eager(model, x))
     other = values((4, 3, 10, 12))
     assert_same(planned(plan, other), eager(model, other))
+
+
+# Steps
+
+
+def scaled_conv(x):
+    """Numbers and channels before and after, as exporters leave them."""
+    c = WEIGHTS[x.dtype.type][1].reshape(1, 6, 1, 1)
+    y = conv((x - 0.5) / np.float32(0.25).astype(x.dtype)) * c + c.reshape(6, 1, 1)
+    return 2 - y * 0.5
+
+
+def hard(x):
+    """hard swish of pieces."""
+    y = conv(x)
+    return y * apply(pointwise._clip, y + 3, np.array(0, x.dtype), np.array(6, x.dtype)) / 6
+
+
+STEPS = {
+    "constants fold": (scaled_conv, ["norm", "conv"]),
+    "hard swish": (hard, ["conv", "norm + relu6", "multiply", "norm"]),
+    "silu": (lambda x: F.silu(conv(x)), ["conv", "silu"]),
+    "swish": (lambda x: (lambda y: F.sigmoid(y) * y)(conv(x)), ["conv", "silu"]),
+    "sigmoid": (
+        lambda x: (lambda y: y * F.sigmoid(-y))(conv(x)),
+        ["conv", "negative", "sigmoid", "multiply"],
+    ),
+    "elu": (lambda x: F.elu(conv(x), 0.3), ["conv", "elu"]),
+    "gelu of rows": (lambda x: F.gelu(conv(x).mean((2, 3))), ["conv", "adaptive_avg_pool", "gelu"]),
+    "prelu": (lambda x: F.prelu(conv(x), WEIGHTS[x.dtype.type][1]), ["conv", "prelu"]),
+    "clip to relu": (
+        lambda x: apply(pointwise._clip, conv(x), np.array(0, x.dtype), None), ["conv + relu"],
+    ),
+    "clip": (lambda x: fastconv.clamp(conv(x), -0.5, 0.25), ["conv", "clip"]),
+    "clip above": (lambda x: fastconv.clamp(conv(x), max=0.25), ["conv + top 0.25"]),
+    "pad": (lambda x: conv(F.pad(x, (1, 2, 0, 1))), ["conv"]),
+    "pad with ones": (lambda x: conv(F.pad(x, (1, 2, -1, 1), value=1.0)), ["pad", "conv"]),
+    "pad of rows": (lambda x: F.pad(x.flatten(1), (1, 2)), ["flatten", "pad"]),
+    "excite": (
+        lambda x: (lambda y: F.relu(y * F.sigmoid(y.mean((2, 3), keepdim=True))))(conv(x)),
+        ["conv", "adaptive_avg_pool", "sigmoid", "multiply + relu"],
+    ),
+    "dense": (
+        lambda x: conv(x).mean((2, 3)) @ WEIGHTS[x.dtype.type][2].T + np.ones(4, x.dtype),
+        ["conv", "adaptive_avg_pool", "linear"],
+    ),
+    "softmax": (lambda x: F.softmax(conv(x), 1), ["conv", "softmax"]),
+    "log softmax": (lambda x: F.log_softmax(conv(x), 3), ["conv", "softmax"]),
+    "joined": (
+        lambda x: fastconv.cat([conv(x), x, F.relu(x)], 1), ["conv", "rectify", "concatenate"],
+    ),
+    "reductions": (
+        lambda x: tuple(
+            apply(reductions._reduce, x, np.array(axes), function=f, keepdim=k)
+            for f, axes, k in [("mean", [2, 3], True), ("max", [1], False), ("sum", [0, -1], True)]
+        ),
+        ["adaptive_avg_pool", "max", "sum"],
+    ),
+}  # fmt: skip
+
+
+@every_dtype
+@pytest.mark.parametrize("name", STEPS)
+def test_steps(name, dtype, tmp_path):
+    """What has a step runs in it, without memory of its own, over an input that dies."""
+    model, operators = STEPS[name]
+    others = [[values((1, 3, 9, 7), dtype, 4)], [values((3, 3, 4, 5), dtype, 6)[:, :, ::-1]]]
+    x = values((2, 3, 72, 60), dtype)
+    others = [] if name == "pad of rows" else others
+    plan = check(model, x, others=others, path=tmp_path)
+    rows = plan.profile(repeat=1).rows
+    assert [row.operator for row in rows] == operators
+    assert "call" not in {row.algorithm for row in rows}
+    out = plan(x)
+    plan(x, out=out)
+    tracemalloc.start()
+    try:
+        plan(x, out=out)
+        buffers = 3 * 8192 * 8 if "softmax" in operators else 0  # NumPy's, of any image
+        assert tracemalloc.get_traced_memory()[1] < 8192 + buffers
+    finally:
+        tracemalloc.stop()
+
+
+def test_over_what_dies():
+    x = values((1, 16, 32, 32))
+    plan = fastconv.compile(lambda x: F.relu(F.silu(F.gelu(x) * x) + 1) - x.mean(), x)
+    (program,) = plan._programs.values()
+    assert program.size == 2 * x.nbytes + 64

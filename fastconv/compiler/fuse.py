@@ -21,7 +21,9 @@ RESHAPES = {
 def fuse(graph):
     """The graph with every pass done until none finds anything more."""
     nodes = None
-    passes = _fold_norms, _add_residuals, _activate, _pool_relus, _flatten_images, _pad_convs
+    passes = (
+        _fold_norms, _add_residuals, _activate, _pool_relus, _flatten_images, _pad_convs, _swish,
+    )  # fmt: skip
     while nodes != [node.outputs for node in graph.nodes]:
         nodes = [node.outputs for node in graph.nodes]
         for one_pass in passes:
@@ -150,6 +152,21 @@ def _flatten_images(graph):
     return _rewrite(graph, match)
 
 
+def _swish(graph):
+    """x sigmoid(x) is one function of x."""
+
+    def match(node, maker, value):
+        if node.operator != "arithmetic" or maker.operator != "of_value":
+            return None
+        function, (x,) = maker.options["function"], maker.inputs
+        multiplies = node.options["function"] == "multiply" and _activation(node) == NONE
+        if function != "sigmoid" or not multiplies or set(node.values()) != {x, value}:
+            return None
+        return maker._replace(options={**maker.options, "function": "silu"})
+
+    return _rewrite(graph, match)
+
+
 def _pad_convs(graph):
     """Zeros around all but batch and channels, then conv: the convolution pads."""
 
@@ -157,6 +174,8 @@ def _pad_convs(graph):
         if node.operator != "conv" or maker.operator != "pad" or value != node.inputs[0]:
             return None
         n, stride, padding, dilation, groups = node.options["geometry"]
+        if len(maker.inputs) > 1 or (isinstance(padding, str) and padding != "valid"):
+            return None  # for what follows the input's size
         outer, around = maker.options["pairs"][:2], maker.options["pairs"][2:]
         if maker.options["fill"] or np.any(outer) or np.min(around, initial=0) < 0:
             return None

@@ -9,6 +9,7 @@ from fastconv._layout import channels_last
 from fastconv._threads import threads_for
 from fastconv.compiler.rules import RULES
 from fastconv.compiler.step import Spec, Step, laid, unread
+from fastconv.functional.pad import pairs_of
 from fastconv.kernels import layout
 
 __all__ = ["VIEWS", "concatenate", "constant", "pad", "view"]
@@ -141,8 +142,18 @@ def concatenate(inputs, options, specs, fixed):
 
 
 def pad(inputs, options, specs, fixed):
-    """A constant around the values, or, for negative widths, less of them."""
-    x, pairs, fill = specs[0], options["pairs"], options["fill"]
+    """A constant around the values, or, for negative widths, less of them.
+
+    The widths are an option, or arrays: all before and then all after, and of which axes.
+    """
+    x, fill = specs[0], options["fill"]
+    if len(inputs) == 1:
+        pairs = options["pairs"]
+    else:
+        if any(s is not None and s.value is None for s in specs[1:]):
+            return None
+        given = [x if s is None else s.value for x, s in zip(inputs, specs, strict=True)]
+        pairs = pairs_of(*given[1:], len(x.shape))
     shape = tuple(n + sum(pair) for n, pair in zip(x.shape, pairs, strict=True))
     kept, place = [], []
     for n, (before, after) in zip(x.shape, pairs, strict=True):

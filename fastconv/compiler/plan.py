@@ -1,5 +1,6 @@
 """``compile``: a model as a plan that a user calls, looks at, saves and loads."""
 
+import math
 import threading
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv import _checks
+from fastconv._activation import NONE
 from fastconv._correlate import Fixed
 from fastconv.autograd import Tensor
 from fastconv.compiler import files
@@ -384,12 +386,19 @@ def _name(node):
     activation = node.options.get("activation")
     if node.operator in ("conv", "linear", "norm") and node.inputs[-1] is not None:
         name += " + residual"
-    if activation is not None and node.operator != "rectify" and activation.slope != 1:
-        name += " + relu" if activation.slope == 0 else " + leaky relu"
-        name += "6" if activation.top == 6 else ""
+    if activation is not None and node.operator != "rectify" and activation != NONE:
+        name += f" + {_rectifier(activation)}"
     if node.options.get("floor") == 0:
         name = "relu + " + name
     return name
+
+
+def _rectifier(activation):
+    slope, top = activation
+    if slope == 0 and top == 6:
+        return "relu6"
+    name = {0: "relu", 1: "top"}.get(slope, "leaky relu")
+    return name if top == math.inf else f"{name} {top:g}"
 
 
 def _arrays(name, example):

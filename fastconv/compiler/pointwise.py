@@ -10,8 +10,9 @@ from fastconv._layout import channels_last, memory_order
 from fastconv._threads import threads_for
 from fastconv.autograd.pointwise import BINARY, UNARY
 from fastconv.compiler.products import check_constant, check_residual
-from fastconv.compiler.step import Spec, Step
-from fastconv.kernels import activation, norm
+from fastconv.compiler.step import Spec, Step, laid
+from fastconv.functional.activation import OPERATIONS
+from fastconv.kernels import activation, norm, pointwise
 
 __all__ = [
     "REDUCTIONS",
@@ -20,6 +21,8 @@ __all__ = [
     "arithmetic",
     "clip",
     "normalize",
+    "of_value",
+    "prelu",
     "rectify",
     "reduce",
     "softmax",
@@ -93,6 +96,36 @@ def rectify(inputs, options, specs, fixed):
     return Step((Spec(*x[:2]),), bind, flops=x.size, over=(0,), by_image=True)
 
 
+def of_value(inputs, options, specs, fixed):
+    """One of the functions of ``pointwise.h``."""
+    x, number = specs[0], pointwise.NUMBERS[options["function"]]
+
+    def bind(arrays, outputs, take):
+        arguments = (
+            number, _flat(arrays[0]), _flat(outputs[0]), threads_for(OPERATIONS * x.size),
+            *options["parameters"],
+        )  # fmt: skip
+        return lambda: pointwise.apply(*arguments)
+
+    return Step((Spec(*x[:2]),), bind, flops=x.size, over=(0,), by_image=True)
+
+
+def prelu(inputs, options, specs, fixed):
+    """A rectifier with constant slopes for each channel or for all."""
+    x, w = specs[0], inputs[1]
+    if not 2 <= len(x.shape) <= 5:
+        return None
+    channels = x.shape[1]
+    check_constant("weight", w, x.dtype, w.shape if w.shape == (1,) else (channels,))
+    slopes = np.ascontiguousarray(np.broadcast_to(w, channels))
+
+    def bind(arrays, outputs, take):
+        arguments = _rows(arrays[0]), slopes, _rows(outputs[0]), threads_for(x.size)
+        return _unless_empty(x, lambda: pointwise.prelu(*arguments))
+
+    return Step((Spec(*x[:2]),), bind, flops=x.size, over=(0,), by_image=True)
+
+
 def add(inputs, options, specs, fixed):
     """act(a + b)."""
     a, b = specs
@@ -133,12 +166,12 @@ def arithmetic(inputs, options, specs, fixed):
 
     # What broadcasts is read again after its place was written.
     over = tuple(i for i, s in enumerate(specs) if s is not None and s[:2] == output[:2])
+    over = over[:1] if scales else over
     ndim = len(output.shape)
     by_image = all(
         len(shape) == ndim if s is not None else len(shape) < ndim or shape[0] == 1
         for s, shape in zip(specs, shapes, strict=True)
     )
-    over = over[:1] if scales else over
     return Step((output,), bind, flops=output.size, over=over, by_image=by_image)
 
 
@@ -221,7 +254,7 @@ def softmax(inputs, options, specs, fixed):
     def bind(arrays, outputs, take):
         x, y = arrays[0], outputs[0]
         along = take(kept, x.dtype)
-        exps = take(x.shape, x.dtype) if logs else y
+        exps = laid(take((x.nbytes,), np.uint8), Spec(x.shape, x.dtype)) if logs else y
 
         def call():
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):

@@ -12,6 +12,7 @@ from fastconv.compiler.moves import VIEWS
 from fastconv.compiler.operators import OPERATORS
 from fastconv.compiler.pointwise import REDUCTIONS, UFUNCS
 from fastconv.compiler.step import Value
+from fastconv.functional.pad import pairs_of
 
 __all__ = ["canonical"]
 
@@ -170,6 +171,12 @@ def _clip(inputs, options, specs, output):
     return "clip", (x,), {"low": low, "high": high}
 
 
+def _prelu(inputs, options, specs, output):
+    if specs[0] is None or not _are_constant(inputs[1]):
+        return None
+    return "prelu", inputs, {}
+
+
 def _number(x, spec):
     """A constant of one value, known ahead, as a float; or None."""
     x = spec.value if spec is not None else x
@@ -203,6 +210,16 @@ def _pad(inputs, options, specs, output):
     return "pad", inputs, {"pairs": options["pairs"], "fill": options["fill"]}
 
 
+def _pad_arrays(inputs, options, specs, output):
+    x, pads, value, axes = inputs
+    fill = _number(value, specs[2])
+    if options["mode"] != "constant" or specs[0] is None or fill is None:
+        return None
+    if _are_constant(pads, axes):
+        return "pad", (x,), {"pairs": pairs_of(pads, axes, len(output.shape)), "fill": fill}
+    return "pad", (x, pads, axes), {"fill": fill}
+
+
 def _same(operator, **more):
     return lambda inputs, options, specs, output: (operator, inputs, {**more, **options})
 
@@ -223,11 +240,14 @@ _CANONICAL = {
     "autograd.pointwise._unary": _ufunc_of,
     "autograd.reductions._reduce": _reduce,
     "functional.activation._log_softmax_rule": _same("softmax", logs=True),
+    "functional.activation._pointwise_rule": _same("of_value"),
+    "functional.activation._prelu_rule": _prelu,
     "functional.activation._rectify_rule": _same("rectify"),
     "functional.activation._softmax_rule": _same("softmax", logs=False),
     "functional.conv._conv_rule": _conv,
     "functional.linear._linear_rule": _linear,
     "functional.norm._batch_norm_rule": _norm,
+    "functional.pad._pad_arrays": _pad_arrays,
     "functional.pad._pad_rule": _pad,
     "functional.pool._adaptive_avg_rule": _same("adaptive_avg_pool"),
     "functional.pool._adaptive_max_rule": _same("adaptive_max_pool", floor=-math.inf),

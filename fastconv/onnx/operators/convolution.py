@@ -97,7 +97,7 @@ def conv_transpose(
         pads = _halves(cut, pads == "same_upper")
     elif output_shape is not None:
         cut = [a - o for a, o in zip(whole, output_shape[-n:], strict=True)]
-        pads = _halves(cut, pads != "same_upper")
+        pads = _halves(cut, pads == "same_upper")
         bounded((len(x), w.shape[1] * group, *output_shape[-n:]), x.dtype)
     elif pads == "valid":
         pads = ((0, 0),) * n
