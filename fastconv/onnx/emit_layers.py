@@ -337,6 +337,34 @@ def _interpolate(g, x, *, size, scale_factor, mode, align_corners, recompute, an
     return g.add("Resize", x, None, None, g.numbers(after), **attributes)
 
 
+def _resize(g, x, roi, scales, sizes, *, options):
+    """ONNX's own operator; what opset 18 has added must not be asked for before."""
+    axes = options.axes
+    axes = None if axes is None or sorted(axes) == list(range(len(g.shape(x)))) else axes
+    new = {
+        "axes": axes,
+        "antialias": int(options.antialias) or None,
+        "keep_aspect_ratio_policy": None if options.policy == "stretch" else options.policy,
+    }
+    if g.opset < 18 and any(value is not None for value in new.values()):
+        raise ValueError(f"{[k for k, v in new.items() if v is not None]} need opset=18 or later")
+    if g.opset < 19 and options.coordinates == "half_pixel_symmetric":
+        raise ValueError("half_pixel_symmetric needs opset=19 or later")
+    return g.add(
+        "Resize", x,
+        roi if options.coordinates == "tf_crop_and_resize" else None,
+        None if scales is None else g.cast(scales, np.float32),
+        None if sizes is None else g.cast(sizes, np.int64),
+        mode=options.mode,
+        coordinate_transformation_mode=options.coordinates,
+        nearest_mode=options.rounding if options.mode == "nearest" else None,
+        cubic_coeff_a=options.cubic_coeff if options.mode == "cubic" else None,
+        exclude_outside=int(options.exclude_outside) or None,
+        extrapolation_value=options.extrapolation or None,
+        **new,
+    )  # fmt: skip
+
+
 _mean_pool = _adaptive("AveragePool", _means_along)
 EMITTERS = {
     "functional.conv._conv_rule": _conv,
@@ -351,4 +379,5 @@ EMITTERS = {
     "functional.pool._lp_rule": _lp_pool,
     "functional.pool._max_rule": _max_pool,
     "functional.pool._max_unpool_rule": _max_unpool,
+    "functional.resize._resize_rule": _resize,
 }
