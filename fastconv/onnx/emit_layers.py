@@ -188,25 +188,30 @@ def _max_pool(g, x, *, n, options, floor=-math.inf):
     return _batched(g, x, n, emit)
 
 
+def _means(g, x, windows, include):
+    """Means of windows, over the padding too if it is to be included."""
+    padding = windows.padding
+    include = include and any(map(any, padding))
+    if include and any(windows.added):  # what ceil_mode adds does not count
+        x = g.pad(x, ((0, 0), (0, 0), *padding), 0, g.dtype(g.result))
+        padding, include = [(0, 0)] * len(padding), False
+    return g.add(
+        "AveragePool", x, pads=windows.pads(padding), count_include_pad=int(include),
+        **windows.attributes,
+    )  # fmt: skip
+
+
 def _avg_pool(g, x, *, n, options, divisor):
     *options, include = options
     windows = _Windows(g, x, n, *options)
-    padding, dtype = windows.padding, g.dtype(x)
 
     def emit(x):
-        if divisor is not None:  # the mean over all places, times their number
-            pads = windows.pads(padding)
-            y = g.add("AveragePool", x, pads=pads, count_include_pad=1, **windows.attributes)
-            return g.add("Mul", y, g.constant(math.prod(windows.kernel) / divisor, dtype))
-        counted = include and any(map(any, padding))
-        if counted and any(windows.added):  # what ceil_mode adds does not count
-            y = g.pad(x, ((0, 0), (0, 0), *padding), 0, dtype)
-            pads = windows.pads([(0, 0)] * n)
-            return g.add("AveragePool", y, pads=pads, **windows.attributes)
-        return g.add(
-            "AveragePool", x, pads=windows.pads(padding), count_include_pad=int(counted),
-            **windows.attributes,
-        )  # fmt: skip
+        if divisor is None:
+            return _means(g, x, windows, include)
+        # the mean over all places, times their number
+        pads = windows.pads(windows.padding)
+        y = g.add("AveragePool", x, pads=pads, count_include_pad=1, **windows.attributes)
+        return g.add("Mul", y, g.constant(math.prod(windows.kernel) / divisor, g.dtype(g.result)))
 
     return _batched(g, x, n, emit)
 
@@ -218,8 +223,7 @@ def _lp_pool(g, x, *, n, options, power):
 
     def emit(x):
         y = x if power == 1 else g.add("Pow", x, g.constant(power, dtype))
-        y = g.add("AveragePool", y, pads=windows.pads(windows.padding), **windows.attributes)
-        y = g.add("Mul", y, g.constant(math.prod(windows.kernel), dtype))
+        y = g.add("Mul", _means(g, y, windows, True), g.constant(math.prod(windows.kernel), dtype))
         return y if power == 1 else g.add("Pow", y, g.constant(1 / power, dtype))
 
     return _batched(g, x, n, emit)

@@ -88,9 +88,17 @@ def _binary(g, a, b, *, function):
     operator, attributes = _found(BINARY, function)
     dtype = np.dtype(bool) if function in _OF_BOOLEANS else _common(g, a, b)
     a, b = g.cast(a, dtype), g.cast(b, dtype)
-    if function == "mod" and dtype.kind == "f":  # with the divisor's sign
-        return g.add("Sub", a, g.add("Mul", g.add("Floor", g.add("Div", a, b)), b))
+    if function == "mod" and dtype.kind == "f":
+        return _modulo(g, a, b, dtype)
     return g.add(operator, a, b, **attributes)
+
+
+def _modulo(g, a, b, dtype):
+    """The remainder with the divisor's sign, which Mod has for integers alone."""
+    rest, zero = g.add("Mod", a, b, fmod=1), g.constant(0, dtype)
+    other = g.add("Xor", g.add("Less", rest, zero), g.add("Less", b, zero))
+    other = g.add("And", other, g.add("Not", g.add("Equal", rest, zero)))
+    return g.add("Where", other, g.add("Add", rest, b), rest)
 
 
 def _common(g, *operands):
@@ -221,10 +229,19 @@ def _reduce(g, x, axes, *, function, keepdim):
     if axes is None:
         return g.add(operator, x, keepdims=int(keepdim))
     if not isinstance(axes, Value):
+        if not np.size(axes):
+            return _over_nothing(x, function)
         return g.reduce(operator, x, np.ravel(axes).tolist(), keepdim)
     if g.opset < 18 and operator != "ReduceSum":
         raise ValueError(f"the axes of {operator} are computed, which needs opset=18 or later")
     return g.add(operator, x, g.cast(axes, np.int64), keepdims=int(keepdim))
+
+
+def _over_nothing(x, function):
+    """ONNX takes no axes for all."""
+    if function not in ("max", "mean", "min", "prod", "sum"):
+        raise ValueError(f"reduction {function!r} over no axes has no ONNX operator")
+    return x
 
 
 def _arg(g, x, *, function, axis, keepdim, last=False):

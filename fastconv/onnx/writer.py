@@ -120,7 +120,7 @@ def save(
 def _arrays(example):
     arrays = example if isinstance(example, (tuple, list)) else (example,)
     arrays = [x.data if isinstance(x, Tensor) else x for x in arrays]
-    if not arrays or not all(isinstance(x, np.ndarray) for x in arrays):
+    if not all(isinstance(x, np.ndarray) for x in arrays):
         raise TypeError(f"example must be an ndarray or a tuple of ndarrays, got {example!r:.80}")
     return arrays
 
