@@ -120,6 +120,12 @@ def _sum(needs, x, *, axes, keepdim):
     return x.sum(axis=axes, keepdims=keepdim), backward
 
 
+def _mean(needs, x, *, axes, keepdim):
+    y, backward = _sum(needs, x, axes=axes, keepdim=keepdim)
+    count = math.prod(x.shape[axis] for axis in axes)
+    return y / count, lambda g: backward(g / count)
+
+
 def _reshape(needs, x, *, shape):
     before = x.shape
     return x.reshape(shape), lambda g: (g.reshape(before),)
@@ -209,8 +215,7 @@ def _method_sum(self, dim=None, keepdim=False):
 
 def _method_mean(self, dim=None, keepdim=False):
     """Mean over the axes `dim` (an int, ints, or None for all)."""
-    axes = _axes(dim, self.ndim)
-    return _method_sum(self, dim, keepdim) / math.prod(self.shape[a] for a in axes)
+    return apply(_mean, self, axes=_axes(dim, self.ndim), keepdim=keepdim)
 
 
 def _method_pow(self, exponent):

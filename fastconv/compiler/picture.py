@@ -64,7 +64,7 @@ def _memory(axes, program, starts, ends, colours, kinds):
 
 
 def _values(axes, stage, offset, starts, ends, colours, kinds, least):
-    makers = {node.output: number for number, node in enumerate(stage.graph.nodes)}
+    makers = {v: number for number, node in enumerate(stage.graph.nodes) for v in node.made()}
     for value, place in stage.places.items():
         made = makers.get(value)
         left = starts[0] if made is None else starts[made]
@@ -76,7 +76,7 @@ def _values(axes, stage, offset, starts, ends, colours, kinds, least):
             edgecolor="white", linewidth=0.5,
         )  # fmt: skip
         if right - left > least:
-            text = "input" if made is None else " x ".join(map(str, stage.shapes[value]))
+            text = "input" if made is None else " x ".join(map(str, stage.specs[value].shape))
             axes.text(
                 (left + right) / 2, bottom + place.size / 2e6, text, fontsize=6, ha="center",
                 va="center", rotation=0 if right - left > 4 * least else 90, clip_on=True,

@@ -96,14 +96,19 @@ def _pad_rule(needs, x, *, pairs, mode, fill):
 def _pad_arrays(needs, x, pads, value, axes, *, mode):
     """As ONNX has it: arrays `pads`, all before and then all after, of `axes` or all axes; an array
     `value` of one. Any dtype."""
-    axes = as_axes(axes, x.ndim)
-    sizes = as_ints("pads", pads)
-    pairs = [(0, 0)] * x.ndim
-    for axis, before, after in zip(axes, sizes[: len(axes)], sizes[len(axes) :], strict=True):
-        pairs[axis] = before, after
+    pairs = pairs_of(pads, axes, x.ndim)
     mode = {"edge": "replicate", "wrap": "circular"}.get(mode, mode)
     y, backward = _padded(x, pairs, _checks.one_of("mode", mode, MODES), np.asarray(value).item())
     return y, lambda g: (*backward(g), None, None, None)
+
+
+def pairs_of(pads, axes, ndim):
+    """Those of ONNX's Pad as (before, after) of every axis."""
+    axes, sizes = as_axes(axes, ndim), as_ints("pads", pads)
+    pairs = [(0, 0)] * ndim
+    for axis, before, after in zip(axes, sizes[: len(axes)], sizes[len(axes) :], strict=True):
+        pairs[axis] = before, after
+    return pairs
 
 
 def _padded(x, pairs, mode, fill):

@@ -9,6 +9,7 @@ from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty, zeros
 from fastconv._threads import threads_for
 from fastconv.autograd.engine import apply
+from fastconv.autograd.ops import _astype
 from fastconv.kernels import pool as kernels
 
 __all__ = [
@@ -358,7 +359,7 @@ def adaptive_max_pool3d(input, output_size, return_indices=False):
 def _max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     result, index = apply(_max_rule, input, n=n, options=options)
-    return (result, index.astype(np.int64)) if return_indices else result
+    return (result, _whole(index)) if return_indices else result
 
 
 def max_pool_of_relu(n, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
@@ -373,7 +374,11 @@ def max_pool_of_relu(n, input, kernel_size, stride=None, padding=0, dilation=1, 
 
 def _adaptive_max_pool(n, input, output_size, return_indices):
     result, index = apply(_adaptive_max_rule, input, n=n, output_size=output_size)
-    return (result, index.astype(np.int64)) if return_indices else result
+    return (result, _whole(index)) if return_indices else result
+
+
+def _whole(index):
+    return apply(_astype, index, dtype=np.dtype(np.int64))
 
 
 def _max_unpool(n, input, indices, kernel_size, stride, padding, output_size):

@@ -1,0 +1,182 @@
+"""Steps that move values to other places, or find them where they are."""
+
+import math
+
+import numpy as np
+
+from fastconv import _checks
+from fastconv._layout import channels_last
+from fastconv._threads import threads_for
+from fastconv.compiler.rules import RULES
+from fastconv.compiler.step import Spec, Step, laid, unread
+from fastconv.functional.pad import pairs_of
+from fastconv.kernels import layout
+
+__all__ = ["VIEWS", "concatenate", "constant", "pad", "view"]
+
+
+# Rules that find their result in the memory of their first input, where its order allows that.
+VIEWS = {
+    "autograd.arrays._chunk", "autograd.arrays._matrix", "autograd.arrays._part",
+    "autograd.arrays._slice", "autograd.arrays._squeeze", "autograd.arrays._unsqueeze",
+    "autograd.arrays._view", "autograd.ops._flatten", "autograd.ops._index",
+    "autograd.ops._permute", "autograd.ops._reshape",
+}  # fmt: skip
+
+
+def view(inputs, options, specs, fixed):
+    """A rule of VIEWS, of a first input whose values are not needed to know the result's shape."""
+    if options["rule"] not in VIEWS:
+        raise ValueError(f"{options['rule']} is no view")
+    rule, x, given = RULES[options["rule"]], specs[0], options["options"]
+    if any(s is not None and s.value is None for s in specs[1:]):
+        return None
+    others = [given if s is None else s.value for given, s in zip(inputs, specs, strict=True)][1:]
+    needs = (False,) * len(inputs)
+
+    def seen_as(array):
+        return rule(needs, array, *others, **given)[0]
+
+    output = Spec(seen_as(unread(*x[:2])).shape, x.dtype)
+    n, *rest = x.shape or (1,)
+    to_rows = (
+        output.shape == (n, math.prod(rest))
+        and 3 <= len(x.shape) <= 5
+        and x.size
+        and x.dtype.type in _checks.FLOATS
+    )
+
+    def bind(arrays, outputs, take):
+        x, y = arrays[0], outputs[0]
+        if to_rows:
+            channels = x.shape[1]
+            image = channels_last(x).reshape(n, -1, channels)
+            arguments = image, y.reshape(n, channels, -1), threads_for(x.size)
+            return lambda: layout.transpose(*arguments)
+        seen = seen_as(x)
+        if not y.size or np.may_share_memory(seen, x):
+            return lambda: np.copyto(y, seen)
+        return _copies(x, y, take)
+
+    return Step(
+        (output,), bind, alias=_alias(x, output, seen_as), by_image=_by_image(x, output, seen_as)
+    )
+
+
+def _copies(x, y, take):
+    """A call that sets y to the values of x, in their logical order, where y is no view of x."""
+    place = y.reshape(x.shape)
+    if np.may_share_memory(place, y):
+        return lambda: np.copyto(place, x)
+    between = take(x.shape, x.dtype)
+    ordered = between.reshape(y.shape)
+
+    def call():
+        np.copyto(between, x)
+        np.copyto(y, ordered)
+
+    return call
+
+
+def _sample(x):
+    """An array such as that of a value, of one byte to a value."""
+    return laid(np.empty(x.size, np.uint8), x._replace(dtype=np.dtype(np.uint8)))
+
+
+def _alias(x, output, seen_as):
+    """Whether a view of x's array is, byte for byte, the array of the output."""
+    if x.size <= 1 or x.size != output.size:
+        return x.size == output.size
+    array = _sample(x)
+    seen, target = seen_as(array), _sample(output)
+    return np.may_share_memory(seen, array) and all(
+        a == b
+        for a, b, length in zip(seen.strides, target.strides, output.shape, strict=True)
+        if length > 1
+    )
+
+
+def _by_image(x, output, seen_as):
+    """Whether image i is a view of image i alone, for any number of images."""
+    if not x.shape or x.shape[:1] != output.shape[:1]:
+        return False
+    for n in (1, 2):
+        array = _sample(x._replace(shape=(n, *x.shape[1:])))
+        try:
+            seen = seen_as(array)
+        except (ValueError, IndexError):
+            return False
+        shared = np.may_share_memory(seen, array)
+        if seen.shape != (n, *output.shape[1:]) or (
+            shared and n > 1 and seen.strides[0] != array.strides[0]
+        ):
+            return False
+    return True
+
+
+def concatenate(inputs, options, specs, fixed):
+    """Values one after the other along an axis."""
+    dim = options["dim"]
+    trial = [x if s is None else unread(*s[:2]) for x, s in zip(inputs, specs, strict=True)]
+    ends = np.cumsum([x.shape[dim] for x in trial]).tolist()
+    first = trial[0].shape
+    if any((*x.shape[:dim], *x.shape[dim + 1 :]) != (*first[:dim], *first[dim + 1 :])
+           for x in trial):  # fmt: skip
+        raise ValueError(f"arrays must agree but for axis {dim}, got {[x.shape for x in trial]}")
+    dtype = np.result_type(*(x.dtype for x in trial))
+    output = Spec((*first[:dim], ends[-1], *first[dim + 1 :]), dtype)
+
+    def bind(arrays, outputs, take):
+        places = [
+            outputs[0][(slice(None),) * dim + (slice(end - x.shape[dim], end),)]
+            for x, end in zip(arrays, ends, strict=True)
+        ]
+
+        def call():
+            for place, x in zip(places, arrays, strict=True):
+                np.copyto(place, x)
+
+        return call
+
+    return Step((output,), bind, by_image=dim > 0 and None not in specs)
+
+
+def pad(inputs, options, specs, fixed):
+    """A constant around the values, or, for negative widths, less of them.
+
+    The widths are an option, or arrays: all before and then all after, and of which axes.
+    """
+    x, fill = specs[0], options["fill"]
+    if len(inputs) == 1:
+        pairs = options["pairs"]
+    else:
+        if any(s is not None and s.value is None for s in specs[1:]):
+            return None
+        given = [x if s is None else s.value for x, s in zip(inputs, specs, strict=True)]
+        pairs = pairs_of(*given[1:], len(x.shape))
+    shape = tuple(n + sum(pair) for n, pair in zip(x.shape, pairs, strict=True))
+    kept, place = [], []
+    for n, (before, after) in zip(x.shape, pairs, strict=True):
+        if n + before + after < 0 or n + min(before, 0) + min(after, 0) < 0:
+            raise ValueError(f"pad {(before, after)} crops more than an axis of length {n} has")
+        kept.append(slice(max(-before, 0), n - max(-after, 0)))
+        start = max(before, 0)
+        place.append(slice(start, start + kept[-1].stop - kept[-1].start))
+    kept, place = tuple(kept), tuple(place)
+
+    def bind(arrays, outputs, take):
+        y, inside, seen = outputs[0], outputs[0][place], arrays[0][kept]
+
+        def call():
+            y.fill(fill)
+            np.copyto(inside, seen)
+
+        return call
+
+    return Step((Spec(shape, x.dtype),), bind, by_image=tuple(pairs[:1]) == ((0, 0),))
+
+
+def constant(inputs, options, specs, fixed):
+    """An array that depends on no input."""
+    array = inputs[0]
+    return Step((Spec(array.shape, array.dtype, array),), None)
