@@ -1,0 +1,617 @@
+"""Models read from ONNX: what each form of an operator means, what a module is, what is refused."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastconv
+
+onnx = pytest.importorskip("onnx", reason="models are made with the package onnx")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from fastconv.onnx import OnnxError, load  # noqa: E402
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+def info(name, shape, dtype=FLOAT):
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def make(nodes, inputs, outputs=("y",), initialisers=None, opset=17, **options):
+    """The bytes of a model; `inputs` are {name: shape}, float32."""
+    tensors = [numpy_helper.from_array(a, n) for n, a in (initialisers or {}).items()]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [info(n, s) if isinstance(s, (list, tuple)) else s for n, s in inputs.items()],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+        tensors,
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, **options)
+    return model.SerializeToString()
+
+
+def node(op, inputs, outputs=("y",), **attributes):
+    return helper.make_node(op, list(inputs), list(outputs), **attributes)
+
+
+def run(model, *inputs):
+    result = load(model)(*inputs)
+    return [y.data for y in result] if isinstance(result, tuple) else result.data
+
+
+def reference(model, *inputs):
+    """By ONNX Runtime, on one thread."""
+    ort = pytest.importorskip("onnxruntime", reason="results are compared with ONNX Runtime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = ort.InferenceSession(model, options)
+    names = [i.name for i in session.get_inputs()]
+    results = session.run(None, dict(zip(names, inputs, strict=True)))
+    return results if len(results) > 1 else results[0]
+
+
+# What operators mean ------------------------------------------------------------------------------
+
+PADS = [
+    {"auto_pad": "SAME_UPPER"},
+    {"auto_pad": "SAME_LOWER"},
+    {"auto_pad": "VALID"},
+    {"pads": [1, 0, 2, 1]},
+]
+
+
+@pytest.mark.parametrize("strides", [[1, 1], [3, 2]])
+@pytest.mark.parametrize("pads", PADS, ids=str)
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("Conv", {}),
+        ("Conv", {"dilations": [2, 1]}),
+        ("MaxPool", {"kernel_shape": [3, 2]}),
+        ("MaxPool", {"kernel_shape": [3, 2], "ceil_mode": 1}),
+        ("AveragePool", {"kernel_shape": [3, 2]}),
+        ("AveragePool", {"kernel_shape": [3, 2], "count_include_pad": 1, "ceil_mode": 1}),
+        ("LpPool", {"kernel_shape": [3, 2], "p": 3}),
+    ],
+    ids=str,
+)
+def test_padding_of_windows(op, attributes, pads, strides, rng):
+    if {"ceil_mode", "dilations"} & set(attributes) and "auto_pad" in pads:
+        pytest.skip("ONNX Runtime has no such windows")
+    x = rng.standard_normal((2, 3, 8, 9)).astype(np.float32)
+    weights = {"w": rng.standard_normal((4, 3, 3, 2)).astype(np.float32)} if op == "Conv" else {}
+    attributes = {**attributes, **pads, "strides": strides}
+    model = make(
+        [node(op, ["x", *weights], **attributes)], {"x": [2, 3, "h", "w"]}, ("y",), weights
+    )
+    assert_allclose(run(model, x), reference(model, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"auto_pad": "SAME_UPPER", "strides": [2, 3]},
+        {"auto_pad": "SAME_LOWER", "strides": [2, 3]},
+        {"pads": [1, 0, 0, 1], "strides": [2, 2]},
+        {"output_shape": [10, 15], "strides": [2, 3]},
+        {"output_padding": [1, 0], "strides": [2, 1], "pads": [1, 1, 1, 1]},
+        {"group": 2, "dilations": [2, 1]},
+    ],
+    ids=str,
+)
+def test_transposed_convolution(attributes, rng):
+    x = rng.standard_normal((2, 4, 5, 5)).astype(np.float32)
+    w = rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    b = rng.standard_normal(3 * attributes.get("group", 1)).astype(np.float32)
+    nodes = [node("ConvTranspose", ["x", "w", "b"], **attributes)]
+    model = make(nodes, {"x": [2, 4, 5, 5]}, initialisers={"w": w, "b": b})
+    assert_allclose(run(model, x), reference(model, x), rtol=1e-4, atol=1e-4)
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+COLUMN = ints(1, 2, 4)[:, None]
+# (opset, node, further inputs) of forms that NumPy says the result of
+FORMS = {
+    "Slice-1": (9, node("Slice", "x", starts=[1], ends=[9], axes=[2]), {}, X[:, :, 1:]),
+    "Slice-10": (
+        10, node("Slice", "xabcd"), {"a": ints(-1), "b": ints(-99), "c": ints(2), "d": ints(-2)},
+        X[:, :, ::-2],
+    ),
+    "Pad-2": (
+        10, node("Pad", "x", pads=[0, 0, 1, 0, 0, 2], value=5.0), {},
+        np.pad(X, [(0, 0), (0, 0), (1, 2)], constant_values=5),
+    ),
+    "Pad-11": (
+        13, node("Pad", "xa", mode="reflect"), {"a": ints(0, 0, 1, 0, 0, 2)},
+        np.pad(X, [(0, 0), (0, 0), (1, 2)], mode="reflect"),
+    ),
+    "Pad-18": (
+        18, node("Pad", ["x", "a", "", "b"], mode="edge"), {"a": ints(1, 2), "b": ints(-1)},
+        np.pad(X, [(0, 0), (0, 0), (1, 2)], mode="edge"),
+    ),
+    "Softmax-12": (
+        12, node("Softmax", "x", axis=1), {},
+        np.exp(X - 23) / np.exp(X - 23).sum((1, 2), keepdims=True),
+    ),
+    "Softmax-13": (
+        13, node("Softmax", "x", axis=1), {}, np.exp(X - 23) / np.exp(X - 23).sum(1, keepdims=True)
+    ),
+    "Clip-6": (10, node("Clip", "x", min=3.0, max=9.0), {}, X.clip(3, 9)),
+    "Clip-11": (
+        11, node("Clip", ["x", "", "a"]), {"a": np.array(9, np.float32)}, np.minimum(X, 9)
+    ),
+    "ReduceSum-11": (12, node("ReduceSum", "x", axes=[1], keepdims=0), {}, X.sum(1)),
+    "ReduceSum-13": (13, node("ReduceSum", "xa"), {"a": ints(1)}, X.sum(1, keepdims=True)),
+    "ReduceSum-noop": (13, node("ReduceSum", "x", noop_with_empty_axes=1), {}, X),
+    "ReduceMax-18": (18, node("ReduceMax", "xa", keepdims=0), {"a": ints(0, 2)}, X.max((0, 2))),
+    "Unsqueeze-11": (12, node("Unsqueeze", "x", axes=[0, -1]), {}, X[None, ..., None]),
+    "Unsqueeze-13": (13, node("Unsqueeze", "xa"), {"a": ints(1)}, X[:, None]),
+    "Split-2": (12, node("Split", "x", ["y", "z"], axis=2, split=[1, 3]), {}, X[..., :1]),
+    "Split-13": (13, node("Split", "xa", ["y", "z"], axis=2), {"a": ints(1, 3)}, X[..., :1]),
+    "Split-18": (
+        18, node("Split", "x", ["y", "z"], axis=1, num_outputs=2), {}, X[:, :2]
+    ),
+    "TopK-1": (9, node("TopK", "x", ["y", "i"], k=2), {}, X[..., :1:-1]),
+    "TopK-11": (
+        11, node("TopK", "xa", ["y", "i"], largest=0, axis=1), {"a": ints(2)}, X[:, :2]
+    ),
+    "Dropout-10": (10, node("Dropout", "x", ["y", "m"], ratio=0.9), {}, X),
+    "Upsample-7": (7, node("Upsample", "x", scales=[1.0, 1.0, 2.0]), {}, X.repeat(2, 2)),
+    "Upsample-9": (
+        9, node("Upsample", "xa"), {"a": np.array([1, 2, 1], np.float32)}, X.repeat(2, 1)
+    ),
+    "Resize-10": (
+        10, node("Resize", "xa"), {"a": np.array([1, 1, 2], np.float32)}, X.repeat(2, 2)
+    ),
+    "Cast": (9, node("Cast", "x", to=INT64), {}, X.astype(np.int64)),
+    "Gemm-broadcast": (
+        7, node("Gemm", "abc", alpha=2.0, transA=1),
+        {"a": X[0], "b": X[1], "c": np.ones(4, np.float32)}, 2 * X[0].T @ X[1] + 1,
+    ),
+    "BatchNormalization-7": (
+        7, node("BatchNormalization", "xabcd", epsilon=0.0),
+        {k: np.array([1, 2, 4], np.float32) for k in "abcd"},
+        (X - COLUMN) * np.sqrt(COLUMN) + COLUMN,
+    ),
+    "PRelu-7": (
+        7, node("PRelu", "xa"), {"a": -np.ones((3, 1), np.float32)}, X
+    ),
+    "Flatten": (13, node("Flatten", "x", axis=-1), {}, X.reshape(6, 4)),
+    "Expand": (13, node("Expand", "xa"), {"a": ints(5, 1, 1, 1)}, np.tile(X, (5, 1, 1, 1))),
+    "Mod": (
+        13, node("Mod", "ab"), {"a": ints(-7, 7), "b": ints(3, -3)}, ints(2, -2)
+    ),
+    "Div": (14, node("Div", "ab"), {"a": ints(-7, 7), "b": ints(2, -2)}, ints(-3, -3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_form_of_opset(name):
+    opset, made, constants, expected = FORMS[name]
+    model = make([made], {"x": [2, "c", 4]}, ("y",), constants, opset)
+    result = run(model, X)
+    assert result.dtype == expected.dtype if expected.dtype.kind == "i" else np.float32
+    assert_allclose(result, expected, rtol=1e-6)
+
+
+def test_opset_decides_what_an_operator_means():
+    with pytest.raises(OnnxError, match=r"node 0 \(Slice\).*attribute .(starts|ends)"):
+        load(make([node("Slice", "x", starts=[1], ends=[9])], {"x": [3]}, opset=13))
+    with pytest.raises(OnnxError, match="Mish is supported from opset 18 on, the model has 17"):
+        load(make([node("Mish", "x")], {"x": [3]}))
+    with pytest.raises(OnnxError, match="opset must be 1 to"):
+        load(make([node("Relu", "x")], {"x": [3]}, opset=1000))
+
+
+def test_condition_chooses_a_branch():
+    branches = {
+        name: helper.make_graph([node(op, "x", [name])], name, [], [info(name, None)])
+        for name, op in (("then_branch", "Exp"), ("else_branch", "Neg"))
+    }
+    nodes = [node("ReduceSum", "x", ["s"], keepdims=0), node("Cast", "s", ["c"], to=9)]
+    model = load(make([*nodes, node("If", "c", **branches)], {"x": ["n"]}))
+    assert_array_equal(model(np.zeros(2, np.float32)).data, [0, 0])
+    assert_allclose(model(np.ones(2, np.float32)).data, np.exp([1, 1]), rtol=1e-6)
+    model = make([node("If", "c", **branches)], {"x": ["n"]}, initialisers={"c": np.array(True)})
+    fixed = load(model)
+    assert_allclose(fixed(np.ones(2, np.float32)).data, np.exp([1, 1]), rtol=1e-6)
+    assert len(fixed._block.steps) == 2  # the branch in place of the If
+
+
+def test_functions_of_the_model_are_inlined():
+    bound = helper.make_node("LeakyRelu", ["a"], ["b"])
+    slope = bound.attribute.add()
+    slope.name, slope.ref_attr_name, slope.type = "alpha", "slope", onnx.AttributeProto.FLOAT
+    twice = helper.make_function(
+        "own", "Twice", ["a"], ["c"],
+        [bound, helper.make_node("Add", ["b", "b"], ["c"])],
+        [helper.make_opsetid("", 17)], ["slope"],
+    )  # fmt: skip
+    nodes = [helper.make_node("Twice", ["x"], ["y"], domain="own", slope=0.5)]
+    graph = helper.make_graph(nodes, "g", [info("x", [2])], [info("y", [2])])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[twice])
+    y = run(model.SerializeToString(), np.array([-4.0, 3.0], np.float32))
+    assert_array_equal(y, [-4, 6])
+
+
+# The module ---------------------------------------------------------------------------------------
+
+
+def network(rng):
+    """Conv, batch norm, ReLU, mean, dense: with sizes that the graph computes."""
+    nodes = [
+        node("Conv", ["image", "conv.weight"], ["a"], pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["a", "bn/scale", "bn/b", "bn/mean", "bn/var"], ["b"]),
+        node("Relu", ["b"], ["c"]),
+        node("GlobalAveragePool", ["c"], ["d"]),
+        node("Shape", ["image"], ["s"]),
+        node("Gather", ["s", "zero"], ["n"]),
+        node("Unsqueeze", ["n", "zero_axis"], ["n1"]),
+        node("Concat", ["n1", "rest"], ["shape"], axis=0),
+        node("Reshape", ["d", "shape"], ["e"]),
+        node("Gemm", ["e", "fc.weight", "fc.bias"], ["score"], transB=1),
+    ]
+    floats = {
+        "conv.weight": (4, 3, 3, 3), "bn/scale": (4,), "bn/b": (4,), "bn/mean": (4,),
+        "bn/var": (4,), "fc.weight": (5, 4), "fc.bias": (5,),
+    }  # fmt: skip
+    initialisers = {n: rng.uniform(0.5, 1, s).astype(np.float32) for n, s in floats.items()}
+    initialisers |= {"zero": np.array(0, np.int64), "zero_axis": ints(0), "rest": ints(-1)}
+    return make(nodes, {"image": ["n", 3, "h", "w"]}, ("score", "e"), initialisers)
+
+
+def test_module_keeps_the_names_of_the_graph(rng):
+    model = load(network(rng))
+    assert (model.input_names, model.output_names) == (["image"], ["score", "e"])
+    names = ["conv.weight", "bn/scale", "bn/b", "fc.weight", "fc.bias"]
+    assert [name for name, _ in model.named_parameters()] == names
+    assert {name for name, _ in model.named_buffers()} >= {"bn/mean", "bn/var"}
+    assert "rest" in model.state_dict()
+    assert not model.training
+    assert model.load_state_dict(model.state_dict()) == ([], [])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5, 6), (4, 3, 9, 7)])
+def test_sizes_are_free_where_the_graph_leaves_them(shape, rng):
+    model, x = network(rng), rng.standard_normal(shape).astype(np.float32)
+    for result, expected in zip(run(model, x), reference(model, x), strict=True):
+        assert_allclose(result, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_training_learns_and_updates_statistics(rng):
+    model = load(network(rng)).train()
+    x = rng.standard_normal((8, 3, 6, 6)).astype(np.float32)
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    optimizer = fastconv.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        score, _ = model(x)
+        loss = fastconv.functional.cross_entropy(score, np.arange(8) % 5)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    changed = {n for n, a in model.state_dict().items() if not np.array_equal(a, before[n])}
+    assert changed >= {"conv.weight", "bn/scale", "bn/mean", "bn/var", "fc.bias"}
+    model.eval()
+    frozen = model.state_dict()["bn/mean"].copy()
+    model(x)
+    assert_array_equal(model.state_dict()["bn/mean"], frozen)
+
+
+def test_statistics_are_updated_as_onnx_says(rng):
+    x = rng.standard_normal((4, 2, 3)).astype(np.float32)
+    arrays = {n: np.ones(2, np.float32) for n in "abcd"}
+    model = make([node("BatchNormalization", "xabcd", momentum=0.75)], {"x": [4, 2, 3]},
+                 initialisers=arrays)  # fmt: skip
+    module = load(model).train()
+    module(x)
+    assert_allclose(module.state_dict()["c"], 0.75 + 0.25 * x.mean((0, 2)), rtol=1e-6)
+
+
+def test_values_are_freed_after_their_last_use():
+    nodes = [node("Exp", "x", ["a"]), node("Neg", "a", ["b"]), node("Abs", "b")]
+    model = load(make(nodes, {"x": [3]}))
+    freed = [len(step.free) for step in model._block.steps]
+    assert freed == [1, 1, 1]
+
+
+def test_constants_are_folded():
+    nodes = [node("Shape", "c", ["s"]), node("Mul", "ss", ["t"]), node("Reshape", ["x", "t"])]
+    model = load(make(nodes, {"x": ["n"]}, initialisers={"c": np.ones((2, 1), np.float32)}))
+    assert len(model._block.steps) == 1
+    assert model(np.arange(4, dtype=np.float32)).shape == (4, 1)
+
+
+def test_astype_is_refused(rng):
+    model = load(network(rng))
+    assert model.float() is model
+    with pytest.raises(TypeError, match=r"the graph fixes the dtype of conv\.weight"):
+        model.double()
+
+
+def test_inputs_are_checked(rng):
+    model = load(network(rng))
+    with pytest.raises(TypeError, match=r"takes 1 inputs \(image\), got 2"):
+        model(X, X)
+    with pytest.raises(TypeError, match="image must have dtype float32, got float64"):
+        model(np.zeros((1, 3, 5, 5)))
+    with pytest.raises(ValueError, match=r"image must have 4 axes \(\*, 3, \*, \*\)"):
+        model(X)
+    with pytest.raises(ValueError, match=r"image must have shape \(\*, 3, \*, \*\), got"):
+        model(np.zeros((1, 4, 5, 5), np.float32))
+
+
+def test_onnx_is_imported_only_when_it_is_needed():
+    code = "import sys, fastconv, fastconv.onnx; sys.exit('onnx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# What is refused ----------------------------------------------------------------------------------
+
+BAD = {
+    "not an ONNX model": b"",
+    "not an ONNX model, or a truncated one": b"\xff" * 100,
+    "it has no graph": onnx.ModelProto(producer_name="x").SerializeToString(),
+    r"node 0 \(Foo\): operator Foo is not supported": make([node("Foo", "x")], {"x": [1]}),
+    r"node 0 \(Relu\): input 'z' is made by no node": make([node("Relu", "z")], {"x": [1]}),
+    r"node 0 \(Add\): input 'b' is made by a later node, or in a cycle": make(
+        [node("Add", "xb", "a"), node("Add", "xa", "b"), node("Relu", "b")], {"x": [1]}
+    ),
+    "'y' is the name of another value": make([node("Relu", "x"), node("Abs", "x")], {"x": [1]}),
+    "output 'z' is made by no node": make([node("Relu", "x")], {"x": [1]}, ("z",)),
+    r"node 0 'n' \(Relu\): must have 1 to 1 inputs, got 2": make(
+        [node("Relu", "xx", name="n")], {"x": [1]}
+    ),
+    r"\(Elu\): attribute 'beta' is not supported": make([node("Elu", "x", beta=1.0)], {"x": [1]}),
+    r"\(Elu\): attribute 'alpha' must be of type float": make(
+        [node("Elu", "x", alpha=1)], {"x": [1]}
+    ),
+    r"\(Concat\): attribute 'axis' is missing": make([node("Concat", "x")], {"x": [1]}),
+    "element type BFLOAT16 is not among": make(
+        [node("Relu", "x")], {"x": info("x", [1], TensorProto.BFLOAT16)}
+    ),
+    r"needs 4611686018427387904 bytes": make(
+        [node("ConstantOfShape", "c"), node("Relu", "x", "z")], {"x": [1]}, ("y", "z"),
+        {"c": ints(1 << 60)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_model_is_refused(message):
+    with pytest.raises(OnnxError, match=message):
+        load(BAD[message])
+
+
+@pytest.mark.parametrize(
+    ("made", "constants"),
+    [
+        (node("Expand", "xa"), {"a": ints(1 << 40, 3)}),
+        (node("Tile", "xa"), {"a": ints(1 << 50)}),
+        (node("Pad", "xa"), {"a": ints(0, 1 << 45)}),
+        (node("Resize", ["x", "", "a"]), {"a": np.array([1e12], np.float32)}),
+        (node("OneHot", "iab"), {"i": ints(1), "a": ints(1 << 50), "b": ints(0, 1)}),
+        (node("Range", "abc"), {"a": ints(0), "b": ints(1 << 60), "c": ints(1)}),
+        (node("Add", "xa"), {"a": np.zeros((1 << 16, 1), np.float32)}),
+    ],
+    ids=lambda value: value.op_type if hasattr(value, "op_type") else "",
+)
+def test_absurd_sizes_are_refused_before_memory_is_taken(made, constants):
+    with pytest.raises(OnnxError, match=rf"\({made.op_type}\)"):
+        load(make([made], {"x": [3]}, initialisers=constants), max_bytes=1 << 16)(X[0, :, 0])
+
+
+def test_tensors_are_checked_before_memory_is_taken():
+    def model(**fields):
+        tensor = TensorProto(name="w", **{"data_type": FLOAT, "dims": [3]} | fields)
+        graph = helper.make_graph([node("Add", "xw")], "g", [info("x", [3])], [info("y", [3])])
+        graph.initializer.append(tensor)
+        return helper.make_model(graph).SerializeToString()
+
+    assert_array_equal(run(model(float_data=[1, 2, 3]), X[0, 0, :3]), X[0, 0, :3] + [1, 2, 3])
+    for fields, message in (
+        ({"dims": [1 << 60], "raw_data": b"1234"}, "raw_data has 4"),
+        ({"raw_data": b"12345"}, "need 12 bytes, raw_data has 5"),
+        ({"float_data": [1.0]}, "need 3 values, float_data has 1"),
+        ({"dims": [-3]}, "dims must not be negative"),
+        ({"data_type": 99}, "element type number 99"),
+    ):
+        with pytest.raises(OnnxError, match=message):
+            load(model(**fields))
+
+
+def test_external_data_stays_in_the_folder(tmp_path, rng):
+    folder, secret = tmp_path / "model", tmp_path / "secret"
+    folder.mkdir()
+    values = rng.standard_normal(3).astype(np.float32)
+    for path in (secret, folder / "data"):
+        path.write_bytes(b"\0" * 8 + values.tobytes())
+    (folder / "link").symlink_to(secret)
+
+    def write(location, offset=8, **entries):
+        tensor = TensorProto(name="w", data_type=FLOAT, dims=[3], data_location="EXTERNAL")
+        for key, value in {"location": location, "offset": offset, **entries}.items():
+            tensor.external_data.add(key=key, value=str(value))
+        graph = helper.make_graph([node("Add", "xw")], "g", [info("x", [3])], [info("y", [3])])
+        graph.initializer.append(tensor)
+        path = folder / "model.onnx"
+        path.write_bytes(helper.make_model(graph).SerializeToString())
+        return path
+
+    zero = np.zeros(3, np.float32)
+    assert_array_equal(load(write("data"))(zero).data, values)
+    for location in ("../secret", str(secret), "link", "a/../../secret", "", "x\0y"):
+        with pytest.raises(OnnxError, match="must be inside the model's folder"):
+            load(write(location))
+    with pytest.raises(OnnxError, match="No such file"):
+        load(write("missing"))
+    with pytest.raises(OnnxError, match="is not a file"):
+        load(write("."))
+    for entries in ({"offset": 9}, {"offset": -1}, {"offset": 1 << 70}):
+        with pytest.raises(OnnxError, match="bytes from offset"):
+            load(write("data", **entries))
+    with pytest.raises(OnnxError, match="length of external data is 4"):
+        load(write("data", length=4))
+    with pytest.raises(OnnxError, match="needs a model loaded from a file"):
+        load(write("data").read_bytes())
+
+
+# Operators that others may become.
+OPERATORS = [
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "CumSum",
+    "DepthToSpace",
+    "Einsum",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Gemm",
+    "LRN",
+    "LpPool",
+    "MatMul",
+    "MaxPool",
+    "OneHot",
+    "Pad",
+    "Pow",
+    "Range",
+    "ReduceProd",
+    "Reshape",
+    "Resize",
+    "ScatterND",
+    "Shape",
+    "Slice",
+    "Softmax",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "TopK",
+    "Transpose",
+    "Trilu",
+    "Unsqueeze",
+    "Where",
+]
+
+# Fuzz ---------------------------------------------------------------------------------------------
+
+
+def mutated(data, rng):
+    """The bytes cut short, changed here and there, or moved; or a model with other fields."""
+    if rng.random() < 0.6:
+        return distorted(data, rng)
+    data = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(len(data)))
+        match int(rng.integers(6)):
+            case 0:
+                del data[at : at + 4 if rng.random() < 0.7 else None]
+            case 1:
+                data[at] = int(rng.integers(256))
+            case 2 | 3:
+                data[at] ^= 1 << int(rng.integers(8))
+            case 4:  # large numbers where lengths and sizes are
+                data[at : at + 1] = b"\xff" * int(rng.integers(1, 10)) + b"\x7f"
+            case 5:
+                other = int(rng.integers(len(data)))
+                data[at : at + 8] = data[other : other + 8]
+        if not data:
+            break
+    return bytes(data)
+
+
+NUMBERS = [0, 1, -1, 2, 3, 7, 100, 1 << 20, 1 << 31, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63)]
+
+
+def distorted(data, rng):
+    """A model whose operators, attributes, edges, tensors or opset are others."""
+    model = onnx.ModelProto.FromString(data)
+    graph = model.graph
+
+    def one(items):
+        return items[rng.integers(len(items))]
+
+    for _ in range(rng.integers(1, 4)):
+        made, number = one(graph.node), one(NUMBERS)
+        names = [n for each in graph.node for n in (*each.input, *each.output)]
+        match int(rng.integers(9)):
+            case 0:
+                made.op_type = one([*OPERATORS])
+            case 1 if made.attribute:
+                attribute = one(made.attribute)
+                attribute.i, attribute.f = number, float(number)
+                if attribute.ints:
+                    attribute.ints[rng.integers(len(attribute.ints))] = number
+            case 2 if made.attribute:
+                one(made.attribute).name = one(["axis", "axes", "mode", "pads", "strides", "to"])
+            case 3 if made.input:
+                made.input[rng.integers(len(made.input))] = one(names)
+            case 4:
+                made.output[0] = one(names)
+            case 5 if graph.initializer:
+                tensor = one(graph.initializer)
+                tensor.data_type = int(rng.integers(25)) if rng.random() < 0.3 else tensor.data_type
+                if tensor.dims and rng.random() < 0.5:
+                    tensor.dims[0] = number
+                if tensor.data_type == INT64 and len(tensor.raw_data) >= 8:
+                    tensor.raw_data = np.int64(number).tobytes() + tensor.raw_data[8:]
+            case 6:
+                model.opset_import[0].version = int(rng.integers(30))
+            case 7:
+                made.attribute.append(helper.make_attribute(one(["axis", "k", "group"]), number))
+            case 8:
+                made.input.append(one(names))
+    return model.SerializeToString()
+
+
+def small_models(rng):
+    yield network(rng), (np.zeros((1, 3, 4, 4), np.float32),)
+    for opset, made, constants, _ in FORMS.values():
+        yield make([made], {"x": [2, "c", 4]}, ("y",), constants, opset), (X,)
+
+
+def test_mutated_files_are_modules_or_errors(rng):
+    """FASTCONV_FUZZ sets how many."""
+    models = list(small_models(rng))
+    outcomes = Counter()
+    for i in range(int(os.environ.get("FASTCONV_FUZZ", 500))):
+        data, inputs = models[i % len(models)]
+        outcomes[outcome(mutated(data, rng), inputs)] += 1
+    assert len(outcomes) == 4, outcomes
+
+
+def outcome(data, inputs):
+    try:
+        model = load(data, max_bytes=1 << 20)
+    except OnnxError:
+        return "refused"
+    try:
+        model(*inputs)
+    except OnnxError:
+        return "failed at a node"
+    except (TypeError, ValueError) as error:  # inputs that are not the model's
+        return "other inputs" if re.search("must have|takes .* inputs", str(error)) else error
+    return "ran"
