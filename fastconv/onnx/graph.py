@@ -93,6 +93,8 @@ class Build:
 
     def define(self, scope, name, where):
         """Another value, by that name."""
+        if not isinstance(name, str):  # protobuf gives bytes then
+            raise OnnxError(f"{where}: name {name!r} is not text")
         if name in scope:
             raise OnnxError(f"{where}: {name!r} is the name of another value already")
         scope[name] = self.new()

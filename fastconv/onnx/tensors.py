@@ -81,6 +81,8 @@ def _external(tensor, count, dtype, where, folder):
     location, needed = entries.get("location", ""), count * dtype.itemsize
     if folder is None:
         raise OnnxError(f"{where}: external data {location!r} needs a model loaded from a file")
+    if not isinstance(location, str):
+        raise OnnxError(f"{where}: location {location!r} of external data is not text")
     parts = location.replace("\\", "/").split("/")
     root = os.path.realpath(folder)
     if not location or "\0" in location or os.path.isabs(location) or ".." in parts:
