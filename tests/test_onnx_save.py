@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,6 +225,8 @@ FUNCTIONS = {
     "transpose asymmetric": (
         lambda x: F.conv_transpose2d(x, WEIGHT, padding=((0, 1), (2, 0))), (2, 3, 4, 5)
     ),
+    "cosine similarity": (lambda x: F.cosine_similarity(x, values((3, 1), seed=3)), (2, 3, 4)),
+    "cosines": (lambda x: F.cosine_similarity(x, values((3, 4), seed=3), dim=-1), (2, 3, 4)),
     "places of maxima": (lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True), (2, 3, 8, 9)),
     "places of maxima alone": (
         lambda x: F.adaptive_max_pool2d(x[:, :2], (2, 3), return_indices=True)[1], (2, 3, 8, 9)
@@ -572,6 +573,102 @@ def test_the_model_is_left_as_it_was(tmp_path):
     assert all(module.training for module in model.modules())
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+# There and back -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet"])
+def test_a_written_model_is_read(tmp_path, name):
+    model = randomised(fastconv.models.build(name, {"in_channels": 1, "num_classes": 3})).eval()
+    x = values((2, 1, 12, 14))
+    check(tmp_path, model, x, input_names=["image"], output_names=["logits"])
+    read = fastconv.onnx.load(tmp_path / "model.onnx")
+    assert_close(read(x), model(x))
+    own = {k: v for k, v in model.state_dict().items() if "num_batches" not in k}
+    for key, array in read.state_dict().items():
+        if not key.startswith("constant"):
+            np.testing.assert_array_equal(array, own.pop(key))
+    assert own == {}
+    proto = check(tmp_path, read, x, others=[(values((5, 1, 12, 14)),)])
+    assert [value.name for value in proto.graph.input] == ["image"]
+    assert [value.name for value in proto.graph.output] == ["logits"]
+
+
+def test_shapes_that_a_graph_computes_stay_computed(tmp_path):
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        make("Shape", ["x"], ["sizes"]),
+        make("Gather", ["sizes", "zero"], ["n"]),
+        make("Concat", ["n", "rest"], ["shape"], axis=0),
+        make("Reshape", ["x", "shape"], ["y"]),
+    ]
+    constants = {"zero": np.array([0]), "rest": np.array([2, -1])}
+    tensors = [onnx.numpy_helper.from_array(array, key) for key, array in constants.items()]
+    x, y = (info(name, onnx.TensorProto.FLOAT, ["n", *[None] * 2]) for name in "xy")
+    graph = onnx.helper.make_graph(nodes, "shapes", [x], [y], tensors)
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    read = fastconv.onnx.load(
+        onnx.helper.make_model(graph, opset_imports=opsets).SerializeToString()
+    )
+    axes = {"x": {0: "n", 1: "height", 2: "width"}}
+    proto = check(
+        tmp_path, read, values((2, 4, 3)), others=[(values((3, 6, 5)),)], dynamic=axes
+    )  # fmt: skip
+    assert "Shape" in operators(proto)
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamic"),
+    [
+        ("cifar10_resnet20_op13", True),
+        ("mnist", False),
+        ("superres_core_op11", True),
+        ("yunet_n_320_320", False),
+    ],
+)
+def test_real_models_go_round(tmp_path, shared_data, name, dynamic):
+    """What the graph computes is the same, bit by bit or nearly."""
+    path = shared_data / "models" / f"{name}.onnx"
+    if not path.is_file():
+        pytest.skip(f"there is no {path}")
+    original = session(path)
+    (given,) = original.get_inputs()
+    shape = [n if isinstance(n, int) else 1 for n in given.shape]
+    x = np.random.default_rng(0).random(shape, np.float32)
+    fastconv.onnx.save(fastconv.onnx.load(path), tmp_path / "a.onnx", x, dynamic=dynamic)
+    written = session(tmp_path / "a.onnx")
+    assert [v.name for v in written.get_inputs()] == [given.name]
+    names = [v.name for v in original.get_outputs()]
+    assert [v.name for v in written.get_outputs()] == names
+    inputs = [x, np.concatenate([x, x])] if dynamic else [x]
+    for x in inputs:
+        truth = original.run(None, {given.name: x})
+        for found, y in zip(written.run(None, {given.name: x}), truth, strict=True):
+            assert_close(found, y)
+
+
+def operator_models():
+    loader = importlib.import_module("onnx.backend.test.loader")
+    return {case.name: case.model_dir for case in loader.load_model_tests(kind="pytorch-operator")}
+
+
+@pytest.mark.parametrize("name", operator_models())
+def test_models_of_onnx_go_round(tmp_path, name):
+    folder = Path(operator_models()[name])
+    read = fastconv.onnx.load(folder / "model.onnx")
+    data = {
+        kind: [
+            onnx.numpy_helper.to_array(onnx.load_tensor(path))
+            for path in sorted((folder / "test_data_set_0").glob(f"{kind}_*.pb"))
+        ]
+        for kind in ("input", "output")
+    }
+    inputs = data["input"][: len(read.input_names)]
+    fastconv.onnx.save(read, tmp_path / "a.onnx", tuple(inputs), dynamic=False)
+    found = session(tmp_path / "a.onnx").run(None, dict(zip(read.input_names, inputs, strict=True)))
+    for result, truth in zip(found, data["output"], strict=True):
+        assert_close(result, truth)
 
 
 def test_import_does_not_need_onnx():

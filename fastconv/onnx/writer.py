@@ -8,6 +8,7 @@ import numpy as np
 from fastconv import _checks
 from fastconv.autograd import Tensor
 from fastconv.compiler.graph import Value
+from fastconv.compiler.rules import RULES
 from fastconv.io import replacement
 from fastconv.nn import Module
 from fastconv.onnx import emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors
@@ -25,7 +26,6 @@ EMITTERS = {
     for module in (emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors)
     for rule, emitter in module.EMITTERS.items()
 }
-_LOSS = "a loss compares with targets: export the network without it"
 _PART = "it is a part of other rules"
 # Rules that have no emitter, and why.
 NOT_WRITTEN = {
@@ -33,11 +33,10 @@ NOT_WRITTEN = {
     "functional.dropout._dropout_rule": "random numbers differ from run to run: dropout is "
     "exported in evaluation mode, in which it does nothing",
     "functional.norm._by_sample": _PART,
-    "functional.loss._axis_sum": _LOSS,
-    "functional.loss._binary_rule": _LOSS,
-    "functional.loss._divided_sum": _LOSS,
-    "functional.loss._pick_rule": _LOSS,
-    "functional.loss._squared_difference": _LOSS,
+} | {
+    rule: "a loss compares with targets: export the network without it"
+    for rule in RULES
+    if rule.startswith("functional.loss.") and rule not in EMITTERS
 }
 
 
