@@ -5,12 +5,12 @@ The only home of these formulas: those of PyTorch's interpolation and of ONNX's 
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
 from typing import NamedTuple
 
 import numpy as np
 
-from fastconv._geometry import CACHED_SHAPES, three
+from fastconv._geometry import three
 
 __all__ = [
     "COORDINATES",
@@ -22,6 +22,11 @@ __all__ = [
     "table",
     "torch_nearest",
 ]
+
+# Tables that are kept, and the places of input and output up to which: those of a long signal
+# would take as much memory as the signal.
+KEPT = 64
+LONGEST_KEPT = 1 << 14
 
 # Input coordinates of output places i of n = `length`, over an axis of `size` places.
 COORDINATES = {
@@ -121,7 +126,24 @@ def _gather(size, places, outside=None):
     return _make(size, len(places), rows, places, weights, outside)
 
 
-@lru_cache(CACHED_SHAPES)
+def _kept(places):
+    """Decorator that keeps results, if the arguments have few places."""
+
+    def decorate(function):
+        cached = lru_cache(KEPT)(function)
+
+        @wraps(function)
+        def choose(*arguments):
+            few = places(*arguments) <= LONGEST_KEPT
+            return (cached if few else function)(*arguments)
+
+        choose.cache_info = cached.cache_info
+        return choose
+
+    return decorate
+
+
+@_kept(lambda size, output, *_: size + output)
 def table(size, output, scale, how, length=None):
     """The :class:`Table` of an axis of `size` places resized to `output`.
 
@@ -136,10 +158,12 @@ def table(size, output, scale, how, length=None):
     """
     i = np.arange(output, dtype=np.float64)
     length = output if length is None else length
-    x = COORDINATES[how.coordinates](i, size, length, scale, output, how.roi)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = COORDINATES[how.coordinates](i, size, length, scale, output, how.roi)
     outside = None
     if how.coordinates == "tf_crop_and_resize":
-        outside = (x < 0) | (x > size - 1)
+        outside = ~((x >= 0) & (x <= size - 1))  # NaN too, of a region without end
+        x[outside] = 0
     if how.mode == "nearest":
         return _gather(size, ROUNDINGS[how.rounding](x), outside)
     weight, radius = FILTERS[how.mode]
@@ -160,7 +184,7 @@ def table(size, output, scale, how, length=None):
     return _make(size, output, rows, places, weights.reshape(-1), outside)
 
 
-@lru_cache(CACHED_SHAPES)
+@_kept(lambda size, output, *_: size + output)
 def torch_nearest(size, output, scale, exact):
     """The :class:`Table` of PyTorch's "nearest", or "nearest-exact", which rounds in float32.
 
@@ -178,7 +202,7 @@ def torch_nearest(size, output, scale, exact):
     return _gather(size, np.floor(i.astype(np.float32) * step))
 
 
-@lru_cache(CACHED_SHAPES)
+@_kept(lambda tables, _: sum(each.size + each.output for each in tables))
 def pack(tables, dtype):
     """(starts, places, weights) of up to three axes, as the kernel reads them."""
     starts, at = [], 0

@@ -516,7 +516,110 @@ LOSS_ROWS = [
     ),
 ]
 
+TRANSPOSED = [
+    (F.conv_transpose1d, X1, zeros(4, 6, 3)),
+    (F.conv_transpose2d, X2, zeros(4, 6, 3, 2)),
+    (F.conv_transpose3d, X3, zeros(4, 6, 3, 2, 1)),
+]
+T2 = TRANSPOSED[1][1:]
+PLACES = np.zeros((2, 4, 9, 8), int)
+UNPOOL = [
+    (F.max_unpool1d, X1, PLACES[..., 0]),
+    (F.max_unpool2d, X2, PLACES),
+    (F.max_unpool3d, X3, np.zeros(X3.shape, int)),
+]
+SPATIAL_ROWS = [
+    *(
+        bad(function, wrong, w, says=("input", str(wrong.shape)))
+        for function, x, w in TRANSPOSED
+        for wrong in (x[0, 0], x[None])
+    ),
+    *(
+        bad(function, x, wrong, says=("weight", str(wrong.shape)))
+        for function, x, w in TRANSPOSED
+        for wrong in (w[0], w[None], w[:, :0])
+    ),
+    *(bad(function, x[:, :3], w, says=("input", "3", "4")) for function, x, w in TRANSPOSED),
+    *(
+        bad(function, x[:, :, :0], w, says=("input", str(x[:, :, :0].shape[2:])))
+        for function, x, w in TRANSPOSED
+    ),
+    *(bad(f, x, w, zeros(5), says=("bias", "(5,)", "(6,)")) for f, x, w in TRANSPOSED),
+    bad(F.conv_transpose2d, *T2, zeros(6), groups=2, says=("bias", "(6,)", "(12,)")),
+    bad(F.conv_transpose2d, *T2, groups=3, says=("groups", "3", "4")),
+    bad(F.conv_transpose2d, *T2, groups=0, says=("groups", "0")),
+    bad(F.conv_transpose2d, *T2, output_padding=1, says=("output_padding=(1, 1)", "stride")),
+    bad(F.conv_transpose2d, *T2, None, (2, 1), 0, (1, 1), says=("output_padding=(1, 1)",)),
+    bad(F.conv_transpose2d, *T2, output_padding=-1, says=("output_padding", "-1")),
+    bad(F.conv_transpose2d, *T2, padding=6, says=("padding", "6", "(-1, -3)")),
+    bad(F.conv_transpose2d, *T2, padding="same", raises=TypeError, says=("padding", "'same'")),
+    bad(F.conv_transpose2d, *T2, stride=10**12, raises=MemoryError, says=("8000000000003",)),
+    bad(F.conv_transpose2d, *T2, algorithm="fft", says=("algorithm", "'fft'")),
+    *rows_of_sizes(F.conv_transpose2d, *T2, name="stride"),
+    *rows_of_sizes(F.conv_transpose2d, *T2, name="dilation"),
+    bad(
+        F.conv_transpose2d,
+        T2[0],
+        T2[1].astype(np.float32),
+        raises=TypeError,
+        says=("weight", "float32", "float64"),
+    ),
+    # resizing
+    *(
+        bad(F.interpolate, wrong, 3, mode=mode, says=("input", mode, str(wrong.shape)))
+        for mode, wrong in [
+            ("nearest", X1[0]),
+            ("nearest-exact", X3[None]),
+            ("area", X1[0]),
+            ("linear", X2),
+            ("bilinear", X1),
+            ("bicubic", X3),
+            ("trilinear", X2),
+        ]
+    ),
+    bad(F.interpolate, X2, 3, mode="cubic", says=("mode", "'cubic'")),
+    bad(F.interpolate, X2, says=("size=None", "scale_factor=None")),
+    bad(F.interpolate, X2, 3, 2.0, says=("size=3", "scale_factor=2.0")),
+    bad(F.interpolate, X2, (3, 4, 5), says=("size", "(3, 4, 5)")),
+    bad(F.interpolate, X2, 0, says=("size", "0")),
+    bad(F.interpolate, X2, 2.5, raises=TypeError, says=("size", "2.5")),
+    bad(F.interpolate, X2, 2**39, raises=MemoryError, says=(str(2**39),)),
+    bad(F.interpolate, X2, scale_factor=(1, 2, 3), says=("scale_factor", "(1, 2, 3)")),
+    bad(F.interpolate, X2, scale_factor=0.1, says=("scale_factor", "0.1", "(9, 8)")),
+    bad(F.interpolate, X2, scale_factor=-1, says=("scale_factor", "-1")),
+    bad(F.interpolate, X2, scale_factor=np.nan, says=("scale_factor", "nan")),
+    bad(F.interpolate, X2, scale_factor=1e308, raises=MemoryError, says=("memory",)),
+    bad(F.interpolate, X2, scale_factor="2", raises=TypeError, says=("scale_factor", "'2'")),
+    bad(F.interpolate, X2, 3, align_corners=True, says=("align_corners=True", "'nearest'")),
+    bad(F.interpolate, X2, 3, align_corners=1, raises=TypeError, says=("align_corners", "1")),
+    bad(F.interpolate, X2, 3, mode="area", align_corners=False, says=("align_corners", "'area'")),
+    bad(F.interpolate, X2, 3, antialias=True, says=("antialias", "bicubic", "'nearest'")),
+    bad(F.interpolate, X3, 3, mode="trilinear", antialias=True, says=("antialias", "'trilinear'")),
+    bad(F.interpolate, X2, 3, recompute_scale_factor=True, says=("recompute_scale_factor", "3")),
+    bad(F.interpolate, X2[:, :, :0], 3, says=("input", "(0, 8)")),
+    bad(F.interpolate, X2.astype(int), 3, raises=TypeError, says=("input", "int64")),
+    # unpooling
+    *(
+        bad(function, wrong, places, 2, says=("input", str(wrong.shape)))
+        for function, x, places in UNPOOL
+        for wrong in (x[0, 0], x[None])
+    ),
+    *(
+        bad(function, x, places[:1], 2, says=("indices", str(places[:1].shape), str(x.shape)))
+        for function, x, places in UNPOOL
+    ),
+    bad(F.max_unpool2d, X2, X2, 2, raises=TypeError, says=("indices", "float64")),
+    bad(F.max_unpool2d, X2, PLACES - 1, 2, says=("indices", "[0, 288)", "-1")),
+    bad(F.max_unpool2d, X2, PLACES + 288, 2, says=("indices", "[0, 288)", "288")),
+    bad(F.max_unpool2d, X2, PLACES, 2, padding=9, says=("padding", "9", "(0, -2)")),
+    bad(F.max_unpool2d, X2, PLACES, 2, output_size=(20, 16), says=("output_size", "(18, 16)")),
+    bad(F.max_unpool2d, X2, PLACES, 2, output_size=(18, 16.0), raises=TypeError, says=("16.0",)),
+    *rows_of_sizes(F.max_unpool2d, X2, PLACES, name="kernel_size"),
+    *rows_of_sizes(F.max_unpool2d, X2, PLACES, 2, name="stride"),
+]
+
 ROWS = CONVOLUTION_ROWS + IM2COL_ROWS + POOL_ROWS + NORM_AND_ACTIVATION_ROWS + PAD_ROWS + LOSS_ROWS
+ROWS += SPATIAL_ROWS
 
 
 def tensor(value):

@@ -357,6 +357,17 @@ def test_lp_one_sums_with_sign(rng):
     assert_array_equal(F.lp_pool2d(x, 1, 2), naive.avg_pool(x, 2, divisor_override=1))
 
 
+@cases(SMALL)
+def test_lp_infinity_is_the_largest_absolute_value(shape, options, rng):
+    x = integers(rng, shape)
+    expected, indices = naive.max_pool(np.abs(x), **options)
+    function = partial(pool, LP, norm_type=np.inf, **options)
+    grad = integers(np.random.default_rng(1), expected.shape)
+    out, (dx,) = forward_backward(function, x, grad=grad)
+    assert_array_equal(out, expected)
+    assert_array_equal(dx, naive.max_pool_grad(grad, indices, shape) * np.sign(x))
+
+
 @pytest.mark.parametrize("norm_type", [1.5, 2, 3])
 def test_lp_zero_window_has_gradient_zero(norm_type):
     """The norm has no derivative at 0; torch's choice is 0."""

@@ -283,11 +283,15 @@ def test_cubics_reproduce_lines_and_antialiased_filters_constants(rng):
         assert_allclose(y, 3.5, rtol=1e-14)
 
 
-def test_tables_of_many_sizes_do_not_pile_up():
-    for n in range(2, 600):
-        F.interpolate(np.ones((1, 1, n)), n + 1)
+def test_tables_do_not_pile_up():
+    for n in range(2, 100):
         F.interpolate(np.ones((1, 1, n)), n + 1, mode="linear")
-    assert table.cache_info().currsize <= table.cache_info().maxsize < 600
+    before = table.cache_info()
+    assert before.currsize <= before.maxsize < 100
+    x = np.arange(20000.0).reshape(1, 1, -1)
+    y = F.interpolate(x, 39999, mode="linear", align_corners=True)
+    assert_allclose(y[0, 0], np.arange(39999) / 2, rtol=1e-12)
+    assert table.cache_info() == before
 
 
 # What ONNX's Resize asks of tables
@@ -356,6 +360,21 @@ def test_tables_are_those_of_the_reference_implementation(coordinates, mode, opt
         )
         assert_allclose(dense(axis), expected, atol=1e-12, err_msg=f"{size} by {scale}")
         assert_array_equal(dense(axis.transposed), dense(axis).T)
+
+
+@pytest.mark.parametrize("roi", [(np.nan, 1.0), (0.0, np.inf), (-1e308, 1e308), (0.8, 0.1)])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_tables_never_leave_the_input(roi, mode):
+    """Whatever the region; one that is turned round is allowed."""
+    axis = table(5, 4, 0.8, Filter(mode, "tf_crop_and_resize", roi=roi))
+    assert ((axis.places >= 0) & (axis.places < 5)).all()
+    assert axis.starts[-1] == len(axis.places) == len(axis.weights)
+    assert_array_equal(np.diff(axis.starts)[axis.outside], 0)
+    if roi == (0.8, 0.1):
+        x = np.linspace(0.8, 0.1, 4) * 4
+        if mode == "linear":
+            assert_allclose(dense(axis) @ np.arange(5.0), x)
+        assert not axis.outside.any()
 
 
 # Unpooling

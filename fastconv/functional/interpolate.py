@@ -153,7 +153,8 @@ def _sizes(size, wanted, factors, recompute):
     if len(factors) != n:
         raise ValueError(f"scale_factor must be a number or {n} numbers, got {factors!r}")
     factors = tuple(_checks.real("scale_factor", factor) for factor in factors)
-    output = tuple(math.floor(s * factor) for s, factor in zip(size, factors, strict=True))
+    # not more than overflows, which is then refused
+    output = tuple(math.floor(min(s * f, 2.0**60)) for s, f in zip(size, factors, strict=True))
     if min(output) < 1:
         raise ValueError(f"scale_factor={factors} leaves nothing of an input of {size}")
     return _geometry.addressable(output), (None,) * n if recompute else factors

@@ -253,7 +253,8 @@ def lp_pool2d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
         float32 or float64, of any memory layout.
     norm_type : float
         p > 0. As in PyTorch the powers are of x, not of its absolute value, and a window
-        with a negative sum of powers gives NaN unless 1/p is whole.
+        with a negative sum of powers gives NaN unless 1/p is whole. Infinity is the maximum of
+        the absolute values.
     kernel_size : int or tuple of int
     stride : int or tuple of int, default `kernel_size`
     ceil_mode : bool, default False
@@ -396,9 +397,11 @@ def _avg_pool(n, input, kernel_size, stride, padding, ceil_mode, count_include_p
 
 
 def _lp_pool(n, input, norm_type, kernel_size, stride, ceil_mode):
-    power = _checks.real("norm_type", norm_type)
-    if power <= 0:
+    power = _checks.real("norm_type", norm_type, finite=False)
+    if not power > 0:
         raise ValueError(f"norm_type must be positive, got {norm_type}")
+    if power == math.inf:
+        return _max_pool(n, abs(input), kernel_size, stride, 0, 1, ceil_mode, False)
     return apply(_lp_rule, input, n=n, options=(kernel_size, stride, 0, 1, ceil_mode), power=power)
 
 
