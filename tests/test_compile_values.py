@@ -13,6 +13,7 @@ import fastconv.functional as F
 from fastconv import Tensor, nn
 from fastconv.autograd import arrays, ops, pointwise, reductions
 from fastconv.autograd.engine import apply
+from fastconv.functional import resize
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -381,6 +382,17 @@ def hard(x):
     return y * apply(pointwise._clip, y + 3, np.array(0, x.dtype), np.array(6, x.dtype)) / 6
 
 
+def up(x, stride):
+    w = WEIGHTS[x.dtype.type][0].reshape(-1)[:120].reshape(6, 5, 2, 2)
+    return F.conv_transpose2d(x, w, WEIGHTS[x.dtype.type][1][:5], stride)
+
+
+def normed(x, channels):
+    rng = np.random.default_rng(8)
+    mean, var, w = rng.uniform(0.5, 2, (3, channels)).astype(x.dtype)
+    return F.batch_norm(x, mean, var, w, -w)
+
+
 STEPS = {
     "constants fold": (scaled_conv, ["norm", "conv"]),
     "hard swish": (hard, ["conv", "norm + relu6", "multiply", "norm"]),
@@ -408,6 +420,42 @@ STEPS = {
     "dense": (
         lambda x: conv(x).mean((2, 3)) @ WEIGHTS[x.dtype.type][2].T + np.ones(4, x.dtype),
         ["conv", "adaptive_avg_pool", "linear"],
+    ),
+    "transposed": (
+        lambda x: (lambda y: F.relu(normed(up(y, 2), 5) + up(y, 2)))(conv(x)),
+        ["conv", "conv_transpose", "conv_transpose + residual + relu"],
+    ),
+    "transposed with gaps": (
+        lambda x: (lambda y: F.relu(normed(up(y, 5), 5) + up(y, 5)))(conv(x)),
+        ["conv", "conv_transpose", "conv_transpose + residual + relu"],
+    ),
+    "transposed in groups": (
+        lambda x: F.relu6(normed(F.conv_transpose2d(
+            conv(x), WEIGHTS[x.dtype.type][0][:, :2], stride=2, padding=1, groups=3,
+            output_padding=1), 6)),
+        ["conv", "conv_transpose + relu6"],
+    ),
+    "resized": (
+        lambda x: (
+            F.interpolate(conv(x), scale_factor=2), F.interpolate(x, scale_factor=0.6),
+            F.interpolate(x, (9, 7), mode="bilinear", align_corners=True),
+            F.interpolate(x, scale_factor=(1.5, 2), mode="bicubic"),
+        ),
+        ["conv", "resample", "resample", "resample", "resample"],
+    ),
+    "resized as ONNX has it": (
+        lambda x: apply(
+            resize._resize_rule, conv(x), None, None, gather(shape(x), [2, 3]) * 2,
+            options=resize.Options("linear", "half_pixel", "floor", axes=(2, 3)),
+        ),
+        ["conv", "resample"],
+    ),
+    "resized along one axis": (
+        lambda x: apply(
+            resize._resize_rule, conv(x), None, np.array([1.0, 1.0, 1.0, 2.5]), None,
+            options=resize.Options("nearest", "asymmetric", "floor"),
+        ),
+        ["conv", "resample"],
     ),
     "softmax": (lambda x: F.softmax(conv(x), 1), ["conv", "softmax"]),
     "log softmax": (lambda x: F.log_softmax(conv(x), 3), ["conv", "softmax"]),

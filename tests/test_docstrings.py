@@ -19,6 +19,7 @@ README = Path(__file__).parent.parent / "README.md"
 EXTRAS = {
     "PIL": ["PIL"],
     "matplotlib": ["matplotlib"],
+    "onnx": ["onnx.save"],
     "sklearn": ["sklearn", '"digits"'],
     "tqdm": ["tqdm"],
 }

@@ -119,12 +119,18 @@ LOSSES = [
     ("NLLLoss", {"weight": np.array([1.0, 2.0, 0.5]), "reduction": "none"}, "labels"),
     ("MSELoss", {}, "values"),
     ("MSELoss", {"reduction": "none"}, "values"),
+    ("L1Loss", {"reduction": "sum"}, "values"),
+    ("SmoothL1Loss", {"beta": 0.3}, "values"),
+    ("HuberLoss", {"delta": 0.3, "reduction": "none"}, "values"),
+    ("KLDivLoss", {"reduction": "batchmean"}, "values"),
+    ("KLDivLoss", {"log_target": True, "reduction": "sum"}, "values"),
     ("BCEWithLogitsLoss", {"pos_weight": np.array([1.0, 2.0, 0.5])}, "values"),
     ("BCEWithLogitsLoss", {"weight": np.array([1.0, 2.0, 0.5]), "reduction": "sum"}, "values"),
 ]
-# Modules with tests of their own below.
+# Modules with tests of their own.
 OTHERS = {"Module", "ModuleList", "Residual", "Sequential"}
 OTHERS |= {"MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"}  # of two inputs
+OTHERS |= {"BCELoss", "CosineEmbeddingLoss", "CosineSimilarity"}  # in test_functional_losses.py
 
 
 def name_of(row):
@@ -346,6 +352,10 @@ def test_losses_are_the_functions_with_the_same_options(row, rng):
         "CrossEntropyLoss": F.cross_entropy,
         "NLLLoss": F.nll_loss,
         "MSELoss": F.mse_loss,
+        "L1Loss": F.l1_loss,
+        "SmoothL1Loss": F.smooth_l1_loss,
+        "HuberLoss": F.huber_loss,
+        "KLDivLoss": F.kl_div,
         "BCEWithLogitsLoss": F.binary_cross_entropy_with_logits,
     }[name]
     logits, target = logits_and_target(kind, rng)

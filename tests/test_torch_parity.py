@@ -226,6 +226,26 @@ LOSSES = [
     ),
 ]
 
+SIGNS = np.array([1, -1, 1, -1, -1, 1])
+LOSSES += [
+    *((name, [(6, 5), (6, 5)], {}) for name in ("l1_loss", "smooth_l1_loss", "huber_loss")),
+    ("l1_loss", [(6, 5), (6, 5)], {"reduction": "sum"}),
+    ("smooth_l1_loss", [(6, 5), (6, 5)], {"reduction": "none", "beta": 0.4}),
+    ("smooth_l1_loss", [(6, 5), (6, 5)], {"beta": 0}),
+    ("huber_loss", [(6, 5), (6, 5)], {"reduction": "sum", "delta": 0.4}),
+    ("kl_div", [(6, 5), PROBABILITIES], {"reduction": "batchmean"}),
+    ("kl_div", [(6, 5), PROBABILITIES], {"reduction": "none"}),
+    ("kl_div", [(6, 5), (6, 5)], {"reduction": "sum", "log_target": True}),
+    ("kl_div", [(6, 5), (6, 5)], {"reduction": "batchmean", "log_target": True}),
+    ("binary_cross_entropy", [(6, 5), PROBABILITIES], {}),
+    ("binary_cross_entropy", [(6, 5), (6, 5)], {"weight": CLASS_WEIGHT, "reduction": "none"}),
+    ("cosine_similarity", [(6, 5), (6, 5)], {}),
+    ("cosine_similarity", [(6, 5), (2, 1, 5)], {"dim": -1, "eps": 1e-3}),
+    ("cosine_embedding_loss", [(6, 5), (6, 5), SIGNS], {}),
+    ("cosine_embedding_loss", [(6, 5), (6, 5), SIGNS], {"margin": 0.3, "reduction": "none"}),
+    ("cosine_embedding_loss", [(5,), (5,), SIGNS[1]], {"margin": -0.3, "reduction": "sum"}),
+]
+
 CASES = (
     CONVOLUTIONS
     + POOLS
@@ -249,6 +269,8 @@ def values(case, dtype, rng):
             argument = rng.normal(size=argument)
             if name.startswith("lp_pool"):  # odd powers of negative sums have no root
                 argument = np.abs(argument) + 0.1
+            if name == "binary_cross_entropy":
+                argument = 1 / (1 + np.exp(argument))
         arrays.append(convert(argument, dtype))
     return arrays, [isinstance(argument, tuple) for argument in arguments]
 

@@ -7,6 +7,7 @@ from fastconv.compiler.graph import Graph, Node
 from fastconv.compiler.operators import OPERATORS
 from fastconv.compiler.rules import RULES
 from fastconv.compiler.step import Value
+from fastconv.functional.resize import Options
 from fastconv.io import load as load_arrays
 from fastconv.io import load_metadata
 from fastconv.io import save as save_arrays
@@ -118,6 +119,8 @@ def _encode(name, x, constants):
         return {"value": x.number}
     if isinstance(x, Activation):
         return {"activation": [inner(part) for part in x]}
+    if isinstance(x, Options):
+        return {"resize": [inner(part) for part in x]}
     if isinstance(x, np.ndarray):
         key = next(
             (key for key, array in constants.items() if array is x), f"constant_{len(constants)}"
@@ -149,6 +152,7 @@ def _decode(x, constants):
         "float": float,
         "value": lambda number: Value(int(number)),
         "activation": lambda parts: Activation(*(_decode(part, constants) for part in parts)),
+        "resize": lambda parts: Options(*(_decode(part, constants) for part in parts)),
         "array": lambda key: constants[key],
         "dtype": np.dtype,
         "slice": lambda parts: slice(*(_decode(part, constants) for part in parts)),

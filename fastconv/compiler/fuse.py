@@ -9,8 +9,9 @@ from fastconv._activation import NONE, RELU
 
 __all__ = ["fuse"]
 
-# Operators that end with an activation.
-ACTIVATED = "add", "arithmetic", "conv", "linear", "norm"
+# Operators of x, weights, bias and residual, and those that end with an activation.
+PRODUCTS = "conv", "conv_transpose", "linear"
+ACTIVATED = *PRODUCTS, "add", "arithmetic", "norm"
 # Views that may make a row of each image.
 RESHAPES = {
     "autograd.arrays._matrix", "autograd.arrays._view", "autograd.ops._flatten",
@@ -67,7 +68,7 @@ def _fold_norms(graph):
     """
 
     def match(node, maker, value):
-        if node.operator != "norm" or maker.operator not in ("conv", "linear", "norm"):
+        if node.operator != "norm" or maker.operator not in (*PRODUCTS, "norm"):
             return None
         _, mean, scale, shift, added = node.inputs
         if value != node.inputs[0] or maker.inputs[-1] is not None or _activation(maker) != NONE:
@@ -78,10 +79,17 @@ def _fold_norms(graph):
             inputs = x, *map(np.array, np.broadcast_arrays(*factors)), added
             return maker._replace(inputs=inputs, options=node.options)
         x, w, b, _ = maker.inputs
-        if scale.ndim and len(scale) != len(w):  # as linear's of more axes
+        shape = len(w), *[1] * (w.ndim - 1)  # of what scales each output's weights
+        grouped = w
+        if maker.operator == "conv_transpose":
+            groups = maker.options["geometry"][4]
+            grouped = w.reshape(groups, len(w) // groups, *w.shape[1:])
+            shape = groups, 1, w.shape[1], *[1] * (w.ndim - 2)
+        outputs = math.prod(shape)
+        if scale.ndim and len(scale) != outputs:  # as linear's of more axes
             return None
-        mean, scale, shift = (np.broadcast_to(c, len(w)) for c in (mean, scale, shift))
-        weights = w * scale.reshape(-1, *[1] * (w.ndim - 1))
+        mean, scale, shift = (np.broadcast_to(c, outputs) for c in (mean, scale, shift))
+        weights = (grouped * scale.reshape(shape)).reshape(w.shape)
         b = shift + scale * ((0 if b is None else b.astype(np.float64)) - mean)
         inputs = x, weights.astype(w.dtype), b.astype(w.dtype), added
         options = {**maker.options, "activation": _activation(node)}
@@ -94,7 +102,7 @@ def _add_residuals(graph):
     """conv, linear or norm, then add: the other summand is the first's residual."""
 
     def match(node, maker, value):
-        takes = maker.operator in ("conv", "linear", "norm")
+        takes = maker.operator in (*PRODUCTS, "norm")
         if node.operator != "add" or not takes or maker.inputs[-1] is not None:
             return None
         a, b = node.inputs

@@ -62,11 +62,11 @@ class Graph(NamedTuple):
         return count
 
 
-def trace(model, examples):
+def trace(model, examples, copied=True):
     """The :class:`Graph` of ``model(*examples)`` in evaluation mode, and what that returns.
 
     Every node is a "call" of a rule, by its name, with its options, or a "constant" that the model
-    returns.
+    returns. Constants are copies, or the model's own arrays unless `copied`.
     """
     graph = Graph([], [], [], False, {}, {})
     known = {}  # id of an array: its Value
@@ -86,7 +86,7 @@ def trace(model, examples):
                     "the model uses an intermediate result as a plain array, which a plan cannot "
                     "follow: keep to Tensors and the functions of fastconv"
                 )
-            copies[id(array)] = array, array.copy(order="K")
+            copies[id(array)] = array, array.copy(order="K") if copied else array
         return copies[id(array)][1]
 
     def record(rule, arrays, options, results):

@@ -73,6 +73,7 @@ OPERATORS = {
     "concatenate": moves.concatenate,
     "constant": moves.constant,
     "conv": products.conv,
+    "conv_transpose": products.conv_transpose,
     "linear": products.linear,
     "max_pool": windows.max_pool,
     "norm": pointwise.normalize,
@@ -81,6 +82,7 @@ OPERATORS = {
     "prelu": pointwise.prelu,
     "rectify": pointwise.rectify,
     "reduce": pointwise.reduce,
+    "resample": windows.resample,
     "softmax": pointwise.softmax,
     "view": moves.view,
 }

@@ -12,7 +12,7 @@ from fastconv._activation import NONE
 from fastconv._correlate import Fixed
 from fastconv.autograd import Tensor
 from fastconv.compiler import files
-from fastconv.compiler.fuse import fuse
+from fastconv.compiler.fuse import PRODUCTS, fuse
 from fastconv.compiler.graph import prune, recognise, trace
 from fastconv.compiler.program import Program
 
@@ -384,7 +384,7 @@ def _name(node):
         name = node.options["rule"] or getattr(name, "__name__", "an operator")
         name = name.rpartition(".")[2].strip("_")
     activation = node.options.get("activation")
-    if node.operator in ("conv", "linear", "norm") and node.inputs[-1] is not None:
+    if node.operator in (*PRODUCTS, "norm") and node.inputs[-1] is not None:
         name += " + residual"
     if activation is not None and node.operator != "rectify" and activation != NONE:
         name += f" + {_rectifier(activation)}"

@@ -8,10 +8,12 @@ from fastconv import _geometry
 from fastconv._correlate import bind as bind_correlation
 from fastconv._layout import channels_last, memory_order
 from fastconv._plan import Shape, plan_correlation
+from fastconv._threads import threads_for
 from fastconv.compiler.step import Spec, Step, unread
-from fastconv.functional.conv import by_group, check
+from fastconv.functional.conv import by_group, check, check_transposed, transposed
+from fastconv.kernels import norm
 
-__all__ = ["check_constant", "check_residual", "conv", "linear"]
+__all__ = ["check_constant", "check_residual", "conv", "conv_transpose", "linear"]
 
 
 def conv(inputs, options, specs, fixed):
@@ -26,6 +28,55 @@ def conv(inputs, options, specs, fixed):
     output = Spec((x.shape[0], len(w), *geometry.output), x.dtype)
     w, frame = by_group(w, groups), geometry.frame
     return _correlation(w, b, residual, frame, options, output, channels_last, fixed)
+
+
+def conv_transpose(inputs, options, specs, fixed):
+    """A transposed convolution by constant weights: a correlation for each phase of the stride."""
+    x, residual = specs[0], specs[3]
+    _, w, b, _ = inputs
+    n, stride, padding, output_padding, groups, dilation = options["geometry"]
+    if len(x.shape) != n + 2:
+        return None
+    check_transposed(n, unread(x.shape, x.dtype), w, b, groups)
+    geometry = _geometry.transposed_convolution(
+        x.shape[2:], w.shape[2:], stride, padding, dilation, output_padding
+    )
+    phases = transposed(by_group(w, groups), geometry)
+    output = Spec((x.shape[0], phases.channels, *geometry.size[3 - n :]), x.dtype)
+    steps = []
+    for frame, part in phases.parts:
+        start = tuple(frame.packed[9:12].tolist())  # the same phase for inputs of any size
+        kept = None if fixed is None else fixed.part(start)
+        step = _correlation(part, b, residual, frame, options, output, channels_last, kept)
+        steps.append(step)
+
+    def bind(arrays, outputs, take):
+        y = channels_last(outputs[0])
+        calls = [step.bind(arrays, outputs, take) for step in steps]
+        if phases.covering or not y.size:
+            return lambda: [each() for each in calls]
+        # What no phase writes: the activation of bias and residual.
+        bias = np.zeros(phases.channels, x.dtype) if b is None else b
+        first = y if residual is None else channels_last(arrays[3])
+        scale = np.full_like(bias, residual is not None)
+        source, target = (array.reshape(-1, phases.channels) for array in (first, y))
+        arguments = (
+            source, np.zeros_like(bias), scale, bias, None, *options["activation"], target,
+            threads_for(y.size),
+        )  # fmt: skip
+
+        def call():
+            if residual is None:
+                y.fill(0)
+            norm.normalize(*arguments)
+            for each in calls:
+                each()
+
+        return call
+
+    flops = sum(step.flops for step in steps)
+    algorithm = steps[0].algorithm if steps else ""
+    return Step((output,), bind, algorithm, flops, by_image=True)
 
 
 def check_constant(name, array, dtype, shape):

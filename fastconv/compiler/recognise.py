@@ -12,6 +12,7 @@ from fastconv.compiler.moves import VIEWS
 from fastconv.compiler.operators import OPERATORS
 from fastconv.compiler.pointwise import REDUCTIONS, UFUNCS
 from fastconv.compiler.step import Value
+from fastconv.compiler.windows import RESIZES
 from fastconv.functional.pad import pairs_of
 
 __all__ = ["canonical"]
@@ -43,14 +44,17 @@ def _are_constant(*inputs):
     return all(x is None or isinstance(x, np.ndarray) for x in inputs)
 
 
-def _conv(inputs, options, specs, output):
-    x, w, b = inputs
-    if specs[0] is None or not _are_constant(w, b):
-        return None
-    geometry, algorithm = options["options"], options["algorithm"]
-    return "conv", (x, w, b, None), {
-        "geometry": geometry, "algorithm": algorithm, "activation": NONE
-    }  # fmt: skip
+def _conv(operator):
+    def canonical(inputs, options, specs, output):
+        x, w, b = inputs
+        if specs[0] is None or not _are_constant(w, b):
+            return None
+        geometry, algorithm = options["options"], options["algorithm"]
+        return operator, (x, w, b, None), {
+            "geometry": geometry, "algorithm": algorithm, "activation": NONE
+        }  # fmt: skip
+
+    return canonical
 
 
 def _linear(inputs, options, specs, output):
@@ -146,11 +150,11 @@ def _mean(inputs, options, specs, output):
     }  # fmt: skip
 
 
-def _view(rule):
+def _as_rule(operator, rule):
     def canonical(inputs, options, specs, output):
         if specs[0] is None or not _is_basic(options.get("index", ())):
             return None
-        return "view", inputs, {"rule": rule, "options": options}
+        return operator, inputs, {"rule": rule, "options": options}
 
     return canonical
 
@@ -244,7 +248,8 @@ _CANONICAL = {
     "functional.activation._prelu_rule": _prelu,
     "functional.activation._rectify_rule": _same("rectify"),
     "functional.activation._softmax_rule": _same("softmax", logs=False),
-    "functional.conv._conv_rule": _conv,
+    "functional.conv._conv_rule": _conv("conv"),
+    "functional.conv._conv_transpose_rule": _conv("conv_transpose"),
     "functional.linear._linear_rule": _linear,
     "functional.norm._batch_norm_rule": _norm,
     "functional.pad._pad_arrays": _pad_arrays,
@@ -253,7 +258,8 @@ _CANONICAL = {
     "functional.pool._adaptive_max_rule": _same("adaptive_max_pool", floor=-math.inf),
     "functional.pool._avg_rule": _same("avg_pool"),
     "functional.pool._max_rule": _same("max_pool", floor=-math.inf),
-    **{rule: _view(rule) for rule in VIEWS},
+    **{rule: _as_rule("view", rule) for rule in VIEWS},
+    **{rule: _as_rule("resample", rule) for rule in RESIZES},
     **{
         f"autograd.ops._{name}": lambda inputs, options, specs, output, name=name: _ufunc(
             name, inputs

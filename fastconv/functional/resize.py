@@ -50,20 +50,23 @@ def output_sizes(shape, scales, sizes, options):
     return sizes, scales
 
 
-def _resize_rule(needs, x, roi, scales, sizes, *, options):
-    """`roi`, `scales` and `sizes` are arrays, of the last two one is None."""
+def tables_of(shape, roi, scales, sizes, options):
+    """{axis: its table} of the axes of an input of `shape` that change.
+
+    `roi`, `scales` and `sizes` are arrays, of the last two one is None.
+    """
     _checks.one_of("mode", options.mode, ("nearest", *FILTERS))
     _checks.one_of("coordinate_transformation_mode", options.coordinates, tuple(COORDINATES))
     _checks.one_of("nearest_mode", options.rounding, tuple(ROUNDINGS))
-    axes = as_axes(options.axes, x.ndim)
-    output, scales = output_sizes(x.shape, scales, sizes, options)
+    axes = as_axes(options.axes, len(shape))
+    output, scales = output_sizes(shape, scales, sizes, options)
     crops = options.coordinates == "tf_crop_and_resize"
     roi = np.asarray(roi, np.float64) if crops else np.repeat([0.0, 1.0], len(axes))
     if roi.shape != (2 * len(axes),):
         raise ValueError(f"roi must be {2 * len(axes)} numbers, got shape {roi.shape}")
     tables = {}
     for i, axis in enumerate(axes):
-        n, region = x.shape[axis], (float(roi[i]), float(roi[i + len(axes)]))
+        n, region = shape[axis], (float(roi[i]), float(roi[i + len(axes)]))
         if (output[i], scales[i]) == (n, 1.0) and region == (0.0, 1.0):
             continue
         how = Filter(
@@ -80,6 +83,11 @@ def _resize_rule(needs, x, roi, scales, sizes, *, options):
         tables[axis] = table(n, output[i], scales[i], how, n * scales[i])
     if len(tables) > 3:
         raise ValueError(f"at most three axes may change, got {len(tables)}")
+    return tables
+
+
+def _resize_rule(needs, x, roi, scales, sizes, *, options):
+    tables = tables_of(x.shape, roi, scales, sizes, options)
     if not tables:
         return x.copy("K"), lambda g: (g, None, None, None)
     # (N, C, *spatial) if it is an image, else the axes that change behind all others as one
