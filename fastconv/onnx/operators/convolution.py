@@ -15,6 +15,8 @@ from fastconv.onnx.errors import bounded
 from fastconv.onnx.operators._shared import ints
 from fastconv.onnx.registry import operator
 
+__all__ = []
+
 _NAMED = {"SAME_UPPER": "same_upper", "SAME_LOWER": "same_lower", "VALID": "valid"}
 
 
