@@ -293,6 +293,54 @@ def test_sizes_are_free_where_the_graph_leaves_them(shape, rng):
         assert_allclose(result, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "initialisers"),
+    [
+        ([node("Conv", "xw", auto_pad="SAME_LOWER", strides=[2, 3])], {"w": (4, 3, 3, 4)}),
+        ([node("MaxPool", "x", kernel_shape=[3, 3], auto_pad="SAME_UPPER", strides=[2, 2])], {}),
+        ([node("MaxPool", "x", kernel_shape=[3, 3], pads=[2, 0, 0, 1])], {}),
+        (
+            [node("AveragePool", "x", kernel_shape=[3, 3], auto_pad="SAME_LOWER", strides=[2, 2])],
+            {},
+        ),
+        ([node("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 1])], {}),
+        ([node("ConvTranspose", "xw", auto_pad="SAME_UPPER", strides=[2, 3])], {"w": (3, 4, 4, 4)}),
+        ([node("LRN", "x", size=3, alpha=0.5)], {}),
+        ([node("Resize", ["x", "", "", "w"])], {}),
+        ([node("Flatten", "x", axis=2)], {}),
+        ([node("Split", "x", "yz", axis=3, num_outputs=2)], {}),
+        ([node("Softmax", "x", axis=3)], {}),
+        ([node("InstanceNormalization", "xab")], {"a": (3,), "b": (3,)}),
+        ([node("LayerNormalization", "xa", axis=1)], {"a": (3, 1, 1)}),
+        ([node("ReduceL2", "x", axes=[2])], {}),
+    ],
+    ids=lambda value: value[-1].op_type if isinstance(value, list) else "",
+)
+def test_plans_find_sizes_anew(nodes, initialisers, rng):
+    if nodes[-1].op_type == "Resize":  # to twice the size, as graphs of PyTorch compute it
+        nodes = [
+            node("Shape", "x", "s"), node("Slice", ["s", "zero", "two"], "t"),
+            node("Slice", ["s", "two", "four"], "u"), node("Mul", ["u", "two"], "v"),
+            node("Concat", "tv", "w", axis=0), node("Resize", ["x", "", "", "w"], mode="linear"),
+        ]  # fmt: skip
+    arrays = {n: rng.standard_normal(s).astype(np.float32) for n, s in initialisers.items()}
+    arrays |= {"zero": ints(0), "two": ints(2), "four": ints(4)}
+    model = load(
+        make(
+            nodes,
+            {"x": ["n", 3, "h", "w"]},
+            ("y",),
+            arrays,
+            18 if "num_outputs" in str(nodes) else 17,
+        )
+    )
+    plan = None
+    for shape in ((2, 3, 8, 9), (1, 3, 7, 12), (3, 3, 16, 6)):
+        x = rng.standard_normal(shape).astype(np.float32)
+        plan = plan or fastconv.compile(model, x)
+        assert_allclose(plan(x), model(x).data, rtol=1e-5, atol=1e-5)
+
+
 def test_training_learns_and_updates_statistics(rng):
     model = load(network(rng)).train()
     x = rng.standard_normal((8, 3, 6, 6)).astype(np.float32)

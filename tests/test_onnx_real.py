@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fastconv import no_grad
+from fastconv import compile, no_grad
 from fastconv.data import read_idx
 
 pytest.importorskip("onnx", reason="models are read with the package onnx")
@@ -19,7 +19,7 @@ from fastconv.onnx import load  # noqa: E402
 
 @pytest.fixture
 def network(shared_data):
-    """Both ways to run a model of the data folder; their results are compared at each call."""
+    """A model of the data folder, eager, compiled and in ONNX Runtime, compared at each call."""
 
     def get(name):
         path = shared_data / "models" / name
@@ -29,14 +29,20 @@ def network(shared_data):
         model = load(path)
         assert [x.name for x in session.get_outputs()] == model.output_names
 
+        plans = []
+
         def call(x):
             with no_grad():
-                results = model(x)
-            results = results if isinstance(results, tuple) else (results,)
+                eager = model(x)
+            if not plans:
+                plans.append(compile(model, x))
             expected = session.run(None, {model.input_names[0]: x})
-            for result, truth in zip(results, expected, strict=True):
-                assert_allclose(result.data, truth, rtol=0, atol=1e-4 * np.abs(truth).max())
-            return [y.data for y in results]
+            for results in (eager, plans[0](x)):
+                results = results if isinstance(results, tuple) else (results,)
+                for result, truth in zip(results, expected, strict=True):
+                    error = 1e-4 * np.abs(truth).max()
+                    assert_allclose(np.asarray(result), truth, rtol=0, atol=error)
+            return [np.asarray(y) for y in results]
 
         return call
 

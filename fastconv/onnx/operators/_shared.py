@@ -6,6 +6,8 @@ from fastconv.autograd.engine import apply
 from fastconv.autograd.ops import _astype
 from fastconv.onnx.errors import bounded
 
+__all__ = []
+
 FLOATS = (np.float32, np.float64)
 
 

@@ -7,13 +7,15 @@ import numpy as np
 from fastconv import _geometry
 from fastconv import functional as F
 from fastconv.autograd import arrays, ops, reductions
-from fastconv.autograd.engine import apply
+from fastconv.autograd.engine import apply, is_traced
 from fastconv.functional.conv import conv as convolve
 from fastconv.functional.pad import _pad_arrays
 from fastconv.functional.pool import _avg_rule, _lp_rule, _max_rule
 from fastconv.onnx.errors import bounded
 from fastconv.onnx.operators._shared import ints
 from fastconv.onnx.registry import operator
+
+__all__ = []
 
 _NAMED = {"SAME_UPPER": "same_upper", "SAME_LOWER": "same_lower", "VALID": "valid"}
 
@@ -186,16 +188,23 @@ def _window_sums(x, kernel, strides, pads, dilations, output, include_pads=False
         max(r - size - before - after, 0)
         for r, size, (before, after) in zip(reach, x.shape[2:], pairs, strict=True)
     ]  # of ceil_mode
-    around = tuple((b, a + m) for (b, a), m in zip(pairs, more, strict=True))
+    if any(more):
+        if is_traced():
+            raise ValueError("a plan has no windows with both ceil_mode and dilations")
+        pads = tuple((b, a + m) for (b, a), m in zip(pairs, more, strict=True))
     ones = np.ones((channels, 1, *kernel), x.dtype)
-    sums = convolve(n, x, ones, None, strides, around, dilations, channels)
-    inside = np.pad(
-        np.ones((1, 1, *x.shape[2:]), x.dtype),
-        ((0, 0), (0, 0), *pairs),
-        constant_values=bool(include_pads),
-    )
-    rest = tuple((0, m) for m in more)
-    return sums, convolve(n, inside, ones[:1], None, strides, rest, dilations, 1)
+    sums = convolve(n, x, ones, None, strides, pads, dilations, channels)
+    sizes = apply(arrays._slice, apply(arrays._shape, x), ints([2]), ints([n + 2]))
+    shape = apply(ops._concatenate, ints([1, 1]), sizes, dim=0)
+    image = apply(arrays._full, shape, np.ones((), x.dtype))
+    if include_pads and not isinstance(pads, str):
+        before, after = zip(*pairs, strict=True)
+        axes = ints(range(2, n + 2))
+        image = apply(
+            _pad_arrays, image, ints(before + after), np.ones(1, x.dtype), axes, mode="constant"
+        )
+        pads = tuple((0, m) for m in more)
+    return sums, convolve(n, image, ones[:1], None, strides, pads, dilations, 1)
 
 
 @operator("LpPool", widen=True)

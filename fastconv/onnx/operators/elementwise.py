@@ -11,6 +11,8 @@ from fastconv.onnx.operators._shared import broadcast, cast, same_dtype
 from fastconv.onnx.registry import operator
 from fastconv.onnx.tensors import dtype_of
 
+__all__ = []
+
 # Tables -------------------------------------------------------------------------------------------
 
 _UNARY = {

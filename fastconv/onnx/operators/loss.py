@@ -3,6 +3,8 @@
 from fastconv import functional as F
 from fastconv.onnx.registry import operator
 
+__all__ = []
+
 _UNUSED = -(1 << 31)  # no class, so that none is ignored
 
 

@@ -8,6 +8,8 @@ from fastconv.autograd.engine import Tensor, apply
 from fastconv.onnx.operators._shared import cast, ints
 from fastconv.onnx.registry import operator
 
+__all__ = []
+
 
 def _reduced(function, x, axes, keepdim=True):
     return apply(reductions._reduce, x, ints(axes), function=function, keepdim=keepdim)

@@ -9,6 +9,8 @@ from fastconv.onnx.errors import bounded
 from fastconv.onnx.operators._shared import FLOATS, broadcast, cast, ints, same_dtype
 from fastconv.onnx.registry import operator
 
+__all__ = []
+
 # By operator: the opset from which on the axes are an input, and the reduction.
 _REDUCTIONS = {
     "ReduceL1": (18, "l1"),

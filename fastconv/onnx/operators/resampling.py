@@ -10,6 +10,8 @@ from fastconv.functional.resize import Options, _resize_rule, output_sizes
 from fastconv.onnx.errors import bounded
 from fastconv.onnx.registry import operator
 
+__all__ = []
+
 
 def _resize(x, roi, scales, sizes, options):
     given = [None if a is None or not a.size else a for a in (roi, scales, sizes)]

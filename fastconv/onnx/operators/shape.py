@@ -12,6 +12,8 @@ from fastconv.onnx.operators._shared import ints, known, same_dtype
 from fastconv.onnx.registry import operator
 from fastconv.onnx.tensors import dtype_of
 
+__all__ = []
+
 
 @operator("Constant")
 def constant(
