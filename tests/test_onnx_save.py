@@ -14,7 +14,6 @@ from fastconv.kernels.pointwise import NUMBERS
 
 import fastconv
 import fastconv.functional as F
-import fastconv.onnx
 from fastconv import Tensor, nn
 from fastconv.autograd import arrays, pointwise, reductions
 from fastconv.autograd.engine import apply
@@ -530,6 +529,79 @@ def test_random_network(tmp_path, seed):
     check(tmp_path, model, values((2, 3, 24, 20)), others=[(values((3, 3, 24, 20), seed=9),)])
 
 
+def random_pool(rng):
+    """A pool of images of 9 x 8 with random options."""
+    kernel = [int(k) for k in rng.integers(1, 5, 2)]
+    stride = [int(s) for s in rng.integers(1, 5, 2)]
+    padding = [int(rng.integers(0, k // 2 + 1)) for k in kernel]
+    ceil = bool(rng.integers(2))
+    kind = rng.integers(4)
+    if kind == 0:
+        dilation = int(rng.integers(1, 3))
+        return lambda x: F.max_pool2d(x, kernel, stride, padding, dilation, ceil)
+    if kind == 1:
+        include, divisor = bool(rng.integers(2)), [None, 3][rng.integers(2)]
+        return lambda x: F.avg_pool2d(x, kernel, stride, padding, ceil, include, divisor)
+    if kind == 2:
+        return lambda x: F.lp_pool2d(x, 2, kernel, stride, ceil)
+    size = [int(n) for n in rng.integers(1, 9, 2)]
+    return [
+        lambda x: F.adaptive_avg_pool2d(x, size),
+        lambda x: F.adaptive_max_pool2d(x, size),
+    ][rng.integers(2)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_pools(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    pools = [random_pool(rng) for _ in range(40)]
+    x, other = values((1, 2, 9, 8)), values((2, 2, 9, 8), seed=1)
+    check(tmp_path, lambda x: tuple(pool(x) for pool in pools), x, others=[(other,)])
+
+
+def random_index(rng, sizes):
+    """An index of an array of these sizes, behind the batch."""
+    parts, array = [], rng.random() < 0.3  # either one array or integers
+    for place, n in enumerate(sizes[: rng.integers(len(sizes) + 1)]):
+        if array and place == 1:
+            parts.append(rng.integers(-n, n, rng.integers(1, 3, rng.integers(1, 3))))
+        elif not array and rng.random() < 0.3:
+            parts.append(int(rng.integers(-n, n)))
+        else:
+            start, stop = (None if rng.random() < 0.3 else int(rng.integers(-n, n)) for _ in "ab")
+            parts.append(slice(start, stop, [None, 1, 2, -1, -3][rng.integers(5)]))
+        if rng.random() < 0.2:
+            parts.append(None)
+    return (slice(None), *parts) if rng.random() < 0.7 else (Ellipsis, *parts[:3])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_indices(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    x, other = values((5, 5, 5, 5)), values((6, 5, 5, 5), seed=1)
+    indices = [random_index(rng, (5, 5, 5)) for _ in range(60)]
+    usable = [index for index in indices if x[index].size and other[index].size]
+    assert len(usable) > 20
+    check(tmp_path, lambda x: tuple(x[index] for index in usable), x, others=[(other,)])
+
+
+def test_inputs_of_integers(tmp_path):
+    model = nn.Linear(4, 6, bias=False)
+
+    class Embedding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = model
+
+        def forward(self, words, factor):
+            return rule(arrays._gather, self.table.weight, words, axis=0) * factor
+
+    words, factor = np.array([[0, 5, 2]]), np.float32([[[2]]])
+    others = [(np.array([[1, 1, 0], [3, 4, 5]]), np.float32([[[2]], [[3]]]))]
+    proto = check(tmp_path, Embedding(), words, factor, others=others)
+    assert [tensor.name for tensor in proto.graph.initializer] == ["table.weight"]
+
+
 def test_float64(tmp_path):
     """By ONNX's reference evaluator: ONNX Runtime has convolutions for float32 only."""
     model = fastconv.models.resnet(2, 3, widths=(4,), blocks=1).double()
@@ -672,7 +744,7 @@ def test_models_of_onnx_go_round(tmp_path, name):
 
 
 def test_import_does_not_need_onnx():
-    code = "import sys, fastconv.onnx; assert 'onnx' not in sys.modules"
+    code = "import sys, fastconv; assert 'onnx' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

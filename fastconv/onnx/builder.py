@@ -3,20 +3,12 @@
 import numpy as np
 
 from fastconv.compiler.graph import Value
+from fastconv.onnx.errors import require
 from fastconv.onnx.sizes import Size
 
-__all__ = ["LARGEST", "Builder", "require"]
+__all__ = ["LARGEST", "Builder"]
 
 LARGEST = np.iinfo(np.int64).max  # the end of a slice to the end of its axis
-
-
-def require():
-    """The ``onnx`` package, which no other part of fastconv needs."""
-    try:
-        import onnx
-    except ImportError:
-        raise ImportError('ONNX files need onnx: pip install "fastconv[onnx]"') from None
-    return onnx
 
 
 class Builder:

@@ -12,7 +12,8 @@ from fastconv.compiler.rules import RULES
 from fastconv.io import replacement
 from fastconv.nn import Module
 from fastconv.onnx import emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors
-from fastconv.onnx.builder import Builder, require
+from fastconv.onnx.builder import Builder
+from fastconv.onnx.errors import require
 from fastconv.onnx.sizes import follow
 
 __all__ = ["EMITTERS", "NOT_WRITTEN", "save"]
