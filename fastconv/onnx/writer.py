@@ -19,8 +19,6 @@ from fastconv.onnx.sizes import follow
 __all__ = ["EMITTERS", "NOT_WRITTEN", "save"]
 
 OLDEST_OPSET = 17
-# Bytes that fit one protobuf message, less room for the nodes.
-LARGEST_MODEL = (1 << 31) - (1 << 20)
 
 EMITTERS = {
     rule: emitter
@@ -235,9 +233,6 @@ def _assemble(builder, inputs, outputs, name):
     from fastconv import __version__
 
     helper = builder.helper
-    size = sum(tensor.ByteSize() for tensor in builder.initializers.values())
-    if size > LARGEST_MODEL:
-        raise ValueError(f"the model's arrays have {size} bytes; an ONNX file holds less than 2 GB")
 
     def described(name, value: Value):
         dtype = helper.np_dtype_to_tensor_dtype(builder.dtype(value))
