@@ -154,8 +154,10 @@ def _flatten_images(graph):
         n, *image = graph.shapes[maker.inputs[0]]
         if not 2 <= len(image) <= 4 or graph.shapes[value] != (n, math.prod(image)):
             return None
-        inputs = maker.inputs[0], *node.inputs[1:]
-        return node._replace(inputs=inputs, options={**node.options, "image": True})
+        x, (_, w, *others) = maker.inputs[0], node.inputs
+        w = w.reshape(len(w), image[0], -1).transpose(0, 2, 1).reshape(w.shape)
+        options = {**node.options, "image": image[0]}
+        return node._replace(inputs=(x, w, *others), options=options)
 
     return _rewrite(graph, match)
 

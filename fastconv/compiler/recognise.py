@@ -59,9 +59,9 @@ def _conv(operator):
 
 def _linear(inputs, options, specs, output):
     x, w, b = inputs
-    if specs[0] is None or not _are_constant(w, b):
+    if specs[0] is None or not _are_constant(w, b) or len(specs[0].shape) != 2:
         return None
-    return "linear", (x, w, b, None), {"activation": NONE}
+    return "linear", (x, np.ascontiguousarray(w), b, None), {"activation": NONE}
 
 
 def _matmul(inputs, options, specs, output):
@@ -69,7 +69,9 @@ def _matmul(inputs, options, specs, output):
     x, w = inputs
     if not _is_float(specs[0]) or not _are_constant(w) or w.ndim != 2:
         return None
-    return "linear", (x, w.T, None, None), {"activation": NONE}
+    if len(specs[0].shape) != 2:
+        return None
+    return "linear", (x, np.ascontiguousarray(w.T), None, None), {"activation": NONE}
 
 
 def _norm(inputs, options, specs, output):
