@@ -94,11 +94,13 @@ def _pad_rule(needs, x, *, pairs, mode, fill):
 
 
 def _pad_arrays(needs, x, pads, value, axes, *, mode):
-    """As ONNX has it: arrays `pads`, all before and then all after, of `axes` or all axes; an array
-    `value` of one. Any dtype."""
+    """As ONNX has it: arrays `pads`, all before and then all after, of `axes` or all axes, and
+    `value`, of one. Any dtype.
+    """
     pairs = pairs_of(pads, axes, x.ndim)
     mode = {"edge": "replicate", "wrap": "circular"}.get(mode, mode)
-    y, backward = _padded(x, pairs, _checks.one_of("mode", mode, MODES), np.asarray(value).item())
+    fill = 0 if value is None else np.asarray(value).item()
+    y, backward = _padded(x, pairs, _checks.one_of("mode", mode, MODES), fill)
     return y, lambda g: (*backward(g), None, None, None)
 
 

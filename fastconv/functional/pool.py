@@ -62,8 +62,9 @@ def max_pool2d(
         float32 or float64, of any memory layout.
     kernel_size : int or tuple of int
     stride : int or tuple of int, default `kernel_size`
-    padding : int or tuple of int, default 0
-        Places of minus infinity on both sides, at most half of `kernel_size`.
+    padding : int, tuple of int, tuple of pairs, or str, default 0
+        Places of minus infinity on both sides, at most half of `kernel_size`; more by pairs
+        (before, after) for each axis, or "same_upper" and "same_lower" of :func:`conv2d`.
     dilation : int or tuple of int, default 1
     ceil_mode : bool, default False
         Let the last window reach beyond the input.
@@ -194,8 +195,8 @@ def avg_pool2d(
         float32 or float64, of any memory layout.
     kernel_size : int or tuple of int
     stride : int or tuple of int, default `kernel_size`
-    padding : int or tuple of int, default 0
-        Zeros on both sides, at most half of `kernel_size`.
+    padding : int, tuple of int, tuple of pairs, or str, default 0
+        Zeros on both sides, as in :func:`max_pool2d`.
     ceil_mode : bool, default False
         Let the last window reach beyond the padded input; what is beyond does not count.
     count_include_pad : bool, default True

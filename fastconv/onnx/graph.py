@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.autograd.engine import Tensor, apply
 from fastconv.autograd.ops import _astype
-from fastconv.onnx.errors import OnnxError
+from fastconv.onnx.errors import OnnxError, bounded
 from fastconv.onnx.registry import OPSET_MIN, Operator, find, read_attributes
 from fastconv.onnx.tensors import to_array
 
@@ -79,6 +79,7 @@ class Build:
         self.names = {}  # value of an initialiser: its name
         self.values = 0
         self.nodes = 0
+        self.bytes = 0  # of constants that were computed
         self.functions = {}
         for function in model.functions:
             key = _domain(function.domain), function.name, getattr(function, "overload", "")
@@ -100,6 +101,15 @@ class Build:
         scope[name] = self.new()
         return scope[name]
 
+    def keep(self, value, array, where):
+        """Make an array that was computed a constant."""
+        self.constants[value] = array
+        self.bytes += array.nbytes
+        try:
+            bounded([self.bytes], np.int8)
+        except ValueError:
+            raise OnnxError(f"{where}: constants need {self.bytes} bytes, too many") from None
+
     def initialisers(self, graph, scope, prefix=""):
         if graph.sparse_initializer:
             raise OnnxError("sparse initialisers are not supported")
@@ -108,7 +118,10 @@ class Build:
                 raise OnnxError("an initialiser has no name")
             value = self.define(scope, tensor.name, "initialiser")
             self.constants[value] = to_array(tensor, "initialiser", self.folder)
-            self.names[value] = prefix + tensor.name
+            name, taken = prefix + tensor.name, set(self.names.values()) if prefix else ()
+            while name in taken:  # of a branch of another If
+                name += "'"
+            self.names[value] = name
 
     def block(self, nodes, outputs, scope, opsets, bound=None, depth=0, prefix=""):
         """The :class:`Block` of a graph or function; `bound` are a function's attributes."""
@@ -239,11 +252,10 @@ def build(model, folder):
     """(Build, {input name: value}, Block) of a ModelProto, not yet folded."""
     made, scope = Build(model, folder), {}
     made.initialisers(model.graph, scope)
-    inputs = {
-        info.name: made.define(scope, info.name, "input")
-        for info in model.graph.input
-        if info.name not in scope
-    }
+    initialisers, inputs = set(scope), {}
+    for info in model.graph.input:
+        if info.name not in initialisers:  # which were inputs too before version 4
+            inputs[info.name] = made.define(scope, info.name, "input")
     outputs = [info.name for info in model.graph.output]
     if len(set(outputs)) < len(outputs):
         raise OnnxError(f"output names must differ, got {outputs}")
@@ -273,15 +285,15 @@ def find_weights(block, made, wanted=None):
     return {value for value in wanted if value in made.names and trained(value)}
 
 
-def fold(block, constants, fixed):
+def fold(block, made, fixed):
     """The block without the steps that depend on constants alone; `fixed` are those values.
 
-    Their results are added to `constants` and `fixed`.
+    Their results become constants of `made`, and are added to `fixed`.
     """
-    steps = []
+    steps, constants = [], made.constants
     for step in block.steps:
         if step.form is None:
-            step = _fold_if(step, constants, fixed, steps)
+            step = _fold_if(step, made, fixed, steps)
             if step is None:
                 continue
         elif all(v is None or v in fixed for v in step.inputs):
@@ -289,21 +301,21 @@ def fold(block, constants, fixed):
             run_step(step, values, False)
             for value in step.outputs:
                 if value is not None:
-                    constants[value] = values[value]
+                    made.keep(value, values[value], step.where)
                     fixed.add(value)
             continue
         steps.append(step)
     return Block(steps, block.outputs)
 
 
-def _fold_if(step, constants, fixed, steps):
+def _fold_if(step, made, fixed, steps):
     """An If with its branches folded, or None if the condition is known and the branch in steps."""
-    condition = step.inputs[0]
+    condition, constants = step.inputs[0], made.constants
     if condition not in fixed:
-        blocks = {name: fold(b, constants, fixed) for name, b in step.attributes.items()}
+        blocks = {name: fold(b, made, fixed) for name, b in step.attributes.items()}
         return step._replace(attributes=blocks)
     taken = "then_branch" if np.all(constants[condition]) else "else_branch"
-    block = fold(step.attributes[taken], constants, fixed)
+    block = fold(step.attributes[taken], made, fixed)
     steps += block.steps
     identity = find("Identity", OPSET_MIN, step.where)
     for value, source in zip(step.outputs, block.outputs, strict=False):

@@ -22,8 +22,8 @@ def load(source, max_bytes=MAX_BYTES):
     source : path or bytes
         A file, beside which its external data lie, or the contents of one.
     max_bytes : int, default 8 GiB
-        The most that one result in the model may need. What needs more is an error, when a model
-        is loaded or run, and not an attempt.
+        The most that one result in the model may need, and all constants that are computed here.
+        What needs more is an error, when a model is loaded or run, and not an attempt.
 
     Returns
     -------
@@ -106,11 +106,10 @@ class OnnxModule(Module):
         super().__init__()
         made, inputs, block = graphs.build(model, folder)
         weights = graphs.find_weights(block, made)
-        constants = made.constants
         with limited(max_bytes), np.errstate(all="ignore"):
-            block = graphs.fold(block, constants, set(constants) - weights)
+            block = graphs.fold(block, made, set(made.constants) - weights)
         reads = graphs.count_reads(block)
-        constants = {value: array for value, array in constants.items() if reads[value]}
+        constants = {value: array for value, array in made.constants.items() if reads[value]}
         for value, name in made.names.items():
             if value not in constants:
                 continue

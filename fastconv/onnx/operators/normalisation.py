@@ -84,7 +84,7 @@ def group_norm(x, scale, b, *, num_groups: int, epsilon: float = 1e-5, stash_typ
 def layer_norm(
     x, scale, b=None, *, outputs: int, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ):
-    first = _first(axis, x.ndim)
+    first = _first(x, axis, scale, b)
     if outputs == 1 and scale.shape == x.shape[first:] and (b is None or b.shape == scale.shape):
         return F.layer_norm(x, scale.shape, scale, b, epsilon)
     axes = range(first, x.ndim)
@@ -95,10 +95,14 @@ def layer_norm(
     return (y if b is None else apply(ops._add, y, b)), mean, inverse
 
 
-def _first(axis, ndim):
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"axis must be in [{-ndim}, {ndim}), got {axis}")
-    return axis % ndim
+def _first(x, axis, *factors):
+    """The axis from which on x is normalised, if the factors broadcast to x."""
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis must be in [{-x.ndim}, {x.ndim}), got {axis}")
+    for factor in factors:
+        if factor is not None and np.broadcast_shapes(factor.shape, x.shape) != x.shape:
+            raise ValueError(f"scale and B must broadcast to {x.shape}, got {factor.shape}")
+    return axis % x.ndim
 
 
 def _inverse_root(x, axes, epsilon):
@@ -109,7 +113,7 @@ def _inverse_root(x, axes, epsilon):
 
 @operator("RMSNormalization", since=23, widen=True)
 def rms_norm(x, scale, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1):
-    axes = range(_first(axis, x.ndim), x.ndim)
+    axes = range(_first(x, axis, scale), x.ndim)
     return apply(ops._multiply, apply(ops._multiply, x, _inverse_root(x, axes, epsilon)), scale)
 
 

@@ -95,6 +95,7 @@ def transpose(x, *, perm: tuple | None = None):
 def concat(*tensors, axis: int):
     if len({x.dtype for x in tensors}) != 1:
         raise TypeError(f"inputs must have one dtype, got {[str(x.dtype) for x in tensors]}")
+    bounded([sum(x.size for x in tensors)], tensors[0].dtype)
     sizes = tensors[0].shape
     axis = axis % len(sizes) if -len(sizes) <= axis < len(sizes) else axis
     return apply(ops._concatenate, *tensors, dim=axis)
