@@ -23,7 +23,9 @@ from fastconv.kernels import activation, layout, norm, pool
 
 __all__ = ["OPERATORS", "RULES", "Step", "Value", "canonical", "dense", "name_of"]
 
-_NOUNS = ("activation", "conv", "dropout", "fold", "linear", "loss", "norm", "pad", "pool")
+_NOUNS = (
+    "activation", "conv", "dropout", "fold", "linear", "loss", "norm", "pad", "pool", "shuffle"
+)  # fmt: skip
 # Every rule by name: what takes `needs` first is one.
 RULES = {
     f"{module}.{name}": function

@@ -27,7 +27,7 @@ from fastconv.functional.activation import (
     tanh,
 )
 from fastconv.functional.conv import conv1d, conv2d, conv3d
-from fastconv.functional.dropout import dropout
+from fastconv.functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from fastconv.functional.fold import col2im, fold, im2col, unfold
 from fastconv.functional.linear import linear
 from fastconv.functional.loss import (
@@ -62,6 +62,7 @@ from fastconv.functional.pool import (
     max_pool2d,
     max_pool3d,
 )
+from fastconv.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -70,6 +71,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -77,6 +79,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "col2im",
     "conv1d",
     "conv2d",
@@ -85,6 +88,9 @@ __all__ = [
     "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "fold",
     "gelu",
@@ -112,6 +118,8 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",
