@@ -442,6 +442,11 @@ ALL = {
         (2, 17, 40, 50),
     ),
     "nearest": (partial(F.interpolate, scale_factor=2), (2, 3, 4, 3), (4, 17, 40, 50)),
+    "linear": (
+        partial(F.interpolate, scale_factor=2.3, mode="linear"),
+        (2, 3, 11),
+        (2, 17, 3000),
+    ),
     "bilinear": (
         partial(F.interpolate, scale_factor=1.7, mode="bilinear"),
         (2, 3, 4, 3),

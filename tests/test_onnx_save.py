@@ -106,6 +106,10 @@ LAYERS = {
     "upsample": (lambda: nn.Upsample(scale_factor=2), (2, 3, 4, 5)),
     "upsample linear": (lambda: nn.Upsample(7, mode="linear"), (2, 3, 4)),
     "upsample bilinear": (lambda: nn.UpsamplingBilinear2d(scale_factor=3), (2, 3, 4, 5)),
+    "pixel shuffle": (lambda: nn.PixelShuffle(2), (2, 8, 3, 4)),
+    "pixel unshuffle": (lambda: nn.PixelUnshuffle(2), (2, 3, 4, 6)),
+    "channel shuffle": (lambda: nn.ChannelShuffle(3), (2, 6, 4, 5)),
+    "unflatten": (lambda: nn.Unflatten(1, (2, 3)), (2, 6, 4)),
     "depthwise": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=8), (1, 8, 6, 6)),
     "linear": (lambda: nn.Linear(5, 3), (4, 5)),
     "linear 3-D": (lambda: nn.Linear(5, 3), (2, 4, 5)),
@@ -222,6 +226,8 @@ FUNCTIONS = {
     ),
     "cosine similarity": (lambda x: F.cosine_similarity(x, values((3, 1), seed=3)), (2, 3, 4)),
     "cosines": (lambda x: F.cosine_similarity(x, values((3, 4), seed=3), dim=-1), (2, 3, 4)),
+    "pixels of five axes": (lambda x: F.pixel_shuffle(x, 2) * 2, (2, 3, 4, 3, 5)),
+    "pixels of three axes": (lambda x: F.pixel_unshuffle(x, 2), (3, 4, 6), False),
     "places of maxima": (lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True), (2, 3, 8, 9)),
     "places of maxima alone": (
         lambda x: F.adaptive_max_pool2d(x[:, :2], (2, 3), return_indices=True)[1], (2, 3, 8, 9)

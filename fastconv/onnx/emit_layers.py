@@ -304,6 +304,37 @@ def _max_unpool(g, x, indices, *, n, options):
     return reshaped(g, y, lead)
 
 
+# Pixels and channels in another order -------------------------------------------------------------
+
+
+def _of_images(g, x, emit):
+    """``emit(x)`` of a value of four axes: those before the last three are one."""
+    shape = g.shape(x)
+    if len(shape) == 4:
+        return emit(x)
+    images = g.add("Reshape", x, g.numbers((-1, *map(int, shape[-3:]))))
+    return reshaped(g, emit(images), ())
+
+
+def _pixel_shuffle(g, x, *, factor):
+    return _of_images(g, x, lambda x: g.add("DepthToSpace", x, blocksize=factor, mode="CRD"))
+
+
+def _pixel_unshuffle(g, x, *, factor):
+    """ONNX counts (factor, factor, C), which a permutation puts in order."""
+    order = np.arange(int(g.shape(g.result)[-3])).reshape(factor * factor, -1).T.ravel()
+
+    def emit(x):
+        return g.add("Gather", g.add("SpaceToDepth", x, blocksize=factor), order, axis=1)
+
+    return _of_images(g, x, emit)
+
+
+def _channel_shuffle(g, x, *, groups):
+    order = np.arange(int(g.shape(x)[1])).reshape(groups, -1).T.ravel()
+    return g.add("Gather", x, order, axis=1)
+
+
 # Resizing -----------------------------------------------------------------------------------------
 
 # By mode: ONNX's mode, and how a place of the result becomes one of the input.
@@ -384,4 +415,7 @@ EMITTERS = {
     "functional.pool._max_rule": _max_pool,
     "functional.pool._max_unpool_rule": _max_unpool,
     "functional.resize._resize_rule": _resize,
+    "functional.shuffle._channel_shuffle_rule": _channel_shuffle,
+    "functional.shuffle._pixel_shuffle_rule": _pixel_shuffle,
+    "functional.shuffle._pixel_unshuffle_rule": _pixel_unshuffle,
 }

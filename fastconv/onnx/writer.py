@@ -26,11 +26,15 @@ EMITTERS = {
     for rule, emitter in module.EMITTERS.items()
 }
 _PART = "it is a part of other rules"
+_RANDOM = (
+    "random numbers differ from run to run: dropout is exported in evaluation mode, in which it "
+    "does nothing"
+)
 # Rules that have no emitter, and why.
 NOT_WRITTEN = {
     "autograd.ops._both": _PART,
-    "functional.dropout._dropout_rule": "random numbers differ from run to run: dropout is "
-    "exported in evaluation mode, in which it does nothing",
+    "functional.dropout._alpha_dropout_rule": _RANDOM,
+    "functional.dropout._dropout_rule": _RANDOM,
     "functional.norm._by_sample": _PART,
 } | {
     rule: "a loss compares with targets: export the network without it"
