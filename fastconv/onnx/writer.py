@@ -11,7 +11,15 @@ from fastconv.compiler.graph import Value
 from fastconv.compiler.rules import RULES
 from fastconv.io import replacement
 from fastconv.nn import Module
-from fastconv.onnx import emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors
+from fastconv.onnx import (
+    emit_activations,
+    emit_arrays,
+    emit_images,
+    emit_layers,
+    emit_norms,
+    emit_pools,
+    emit_tensors,
+)
 from fastconv.onnx.builder import Builder
 from fastconv.onnx.errors import require
 from fastconv.onnx.sizes import follow
@@ -22,7 +30,15 @@ OLDEST_OPSET = 17
 
 EMITTERS = {
     rule: emitter
-    for module in (emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors)
+    for module in (
+        emit_activations,
+        emit_arrays,
+        emit_images,
+        emit_layers,
+        emit_norms,
+        emit_pools,
+        emit_tensors,
+    )
     for rule, emitter in module.EMITTERS.items()
 }
 _PART = "it is a part of other rules"
