@@ -12,7 +12,7 @@ from fastconv.compiler.step import Spec, Step, laid, unread
 from fastconv.functional.pad import pairs_of
 from fastconv.kernels import layout
 
-__all__ = ["VIEWS", "concatenate", "constant", "pad", "view"]
+__all__ = ["VIEWS", "cast", "concatenate", "constant", "pad", "view", "where"]
 
 
 # Rules that find their result in the memory of their first input, where its order allows that.
@@ -174,6 +174,40 @@ def pad(inputs, options, specs, fixed):
         return call
 
     return Step((Spec(shape, x.dtype),), bind, by_image=tuple(pairs[:1]) == ((0, 0),))
+
+
+def cast(inputs, options, specs, fixed):
+    """Values in another dtype."""
+    x, output = specs[0], Spec(specs[0].shape, np.dtype(options["dtype"]))
+
+    def bind(arrays, outputs, take):
+        x, y = arrays[0], outputs[0]
+        return lambda: np.copyto(y, x, casting="unsafe")
+
+    return Step((output,), bind, alias=x.dtype == output.dtype, by_image=True)
+
+
+def where(inputs, options, specs, fixed):
+    """Values of one where a condition holds, of another elsewhere; all three broadcast."""
+    given = [x if s is None else s for x, s in zip(inputs, specs, strict=True)]
+    dtypes = [getattr(x, "dtype", None) for x in given]  # numbers have none
+    if dtypes[0] != np.bool_ or dtypes[1] != dtypes[2]:
+        return None
+    shapes = [x.shape for x in given]
+    output = Spec(np.broadcast_shapes(*shapes), dtypes[1])
+
+    def bind(arrays, outputs, take):
+        (condition, a, b), y = arrays, outputs[0]
+
+        def call():
+            np.copyto(y, b)
+            np.copyto(y, a, where=condition)
+
+        return call
+
+    whole = all(shape[:1] == output.shape[:1] for shape in shapes if shape != ())
+    by_image = whole and all(len(shape) in (0, len(output.shape)) for shape in shapes)
+    return Step((output,), bind, over=(2,) if shapes[2] == output.shape else (), by_image=by_image)
 
 
 def constant(inputs, options, specs, fixed):
