@@ -466,6 +466,11 @@ STEPS = {
         ["less", "where"],
     ),
     "cast": (lambda x: (conv(x) * 9).astype(np.int16).astype(x.dtype), ["conv", "cast", "cast"]),
+    "shuffled": (shuffled, ["conv", "view + permute + view"]),
+    "views of views": (
+        lambda x: conv(x)[:, ::2].permute(0, 2, 3, 1).flatten(1)[:, 5:].flatten(),
+        ["conv", "index + permute + flatten + index", "flatten"],
+    ),
     "softmax": (lambda x: F.softmax(conv(x), 1), ["conv", "softmax"]),
     "log softmax": (lambda x: F.log_softmax(conv(x), 3), ["conv", "softmax"]),
     "joined": (

@@ -12,7 +12,7 @@ from fastconv.compiler.step import Spec, Step, laid, unread
 from fastconv.functional.pad import pairs_of
 from fastconv.kernels import layout
 
-__all__ = ["VIEWS", "cast", "concatenate", "constant", "pad", "view", "where"]
+__all__ = ["VIEWS", "cast", "concatenate", "constant", "pad", "view", "views", "where"]
 
 
 # Rules that find their result in the memory of their first input, where its order allows that.
@@ -58,8 +58,52 @@ def view(inputs, options, specs, fixed):
             return lambda: np.copyto(y, seen)
         return _copies(x, y, take)
 
+    alias, by_image = _alias(x, output, seen_as), _by_image(x, output, seen_as)
+    return Step((output,), bind, alias=alias, by_image=by_image, seen_as=seen_as)
+
+
+def views(inputs, options, specs, fixed):
+    """Views of views, carried out as one copy; None where that takes more.
+
+    All but the last are seen in the input's array, and the last there or in the output's.
+    """
+    steps, at, spec = [], 1, specs[0]
+    for rule, given, count in options["views"]:
+        part = slice(at, at + count)
+        each = {"rule": rule, "options": given}
+        steps.append(view((None, *inputs[part]), each, (spec, *specs[part]), None))
+        if steps[-1] is None:
+            return None
+        (spec,), at = steps[-1].outputs, at + count
+
+    def before(array):
+        for step in steps[:-1]:
+            array = step.seen_as(array)
+        return array
+
+    def pair(x, y):
+        """Arrays of which the first is to be copied to the second, or None."""
+        part = before(x)
+        if not np.may_share_memory(part, x):
+            return None
+        seen = steps[-1].seen_as(part)
+        if np.may_share_memory(seen, x):
+            return seen, y
+        place = y.reshape(part.shape)  # only reshapes copy
+        return (part, place) if np.may_share_memory(place, y) else None
+
+    if not spec.size or pair(_sample(specs[0]), _sample(spec)) is None:
+        return None
+
+    def bind(arrays, outputs, take):
+        seen, place = pair(arrays[0], outputs[0])
+        return lambda: np.copyto(place, seen)
+
     return Step(
-        (output,), bind, alias=_alias(x, output, seen_as), by_image=_by_image(x, output, seen_as)
+        (spec,),
+        bind,
+        by_image=all(step.by_image for step in steps),
+        seen_as=lambda array: steps[-1].seen_as(before(array)),
     )
 
 

@@ -114,5 +114,6 @@ OPERATORS = {
     "resample": windows.resample,
     "softmax": pointwise.softmax,
     "view": moves.view,
+    "views": moves.views,
     "where": moves.where,
 }
