@@ -384,6 +384,9 @@ def _name(node):
     if node.operator in ("call", "view"):
         name = node.options["rule"] or getattr(name, "__name__", "an operator")
         name = name.rpartition(".")[2].strip("_")
+    if node.operator == "views":
+        rules = (rule for rule, *_ in node.options["views"])
+        name = " + ".join(rule.rpartition(".")[2].strip("_") for rule in rules)
     activation = node.options.get("activation")
     if node.operator in (*PRODUCTS, "norm") and node.inputs[-1] is not None:
         name += " + residual"

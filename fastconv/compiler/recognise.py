@@ -232,6 +232,7 @@ def _same(operator, **more):
 
 _CANONICAL = {
     "autograd.ops._add": _arithmetic("add"),
+    "autograd.ops._astype": _same("cast"),
     "autograd.ops._concatenate": _same("concatenate"),
     "autograd.ops._divide": _arithmetic("divide"),
     "autograd.ops._matmul": _matmul,
@@ -244,6 +245,7 @@ _CANONICAL = {
     "autograd.pointwise._binary": _ufunc_of,
     "autograd.pointwise._clip": _clip,
     "autograd.pointwise._unary": _ufunc_of,
+    "autograd.pointwise._where": _same("where"),
     "autograd.reductions._reduce": _reduce,
     "functional.activation._log_softmax_rule": _same("softmax", logs=True),
     "functional.activation._pointwise_rule": _same("of_value"),
