@@ -386,6 +386,9 @@ def strided_windows(
     by_pairs = isinstance(padding, str) or np.ndim(padding) == 2
     if not by_pairs and any(2 * p > k for (p, _), k in zip(pairs, kernel, strict=True)):
         raise ValueError(f"padding={padding} must be at most half of kernel_size={kernel}")
+    span = tuple(map(window_size, kernel, dilation))
+    if any(max(pair) >= window for pair, window in zip(pairs, span, strict=True)):
+        raise ValueError(f"padding={padding} must be smaller than the window, which spans {span}")
     return _strided_windows(
         size, kernel, stride, pairs, dilation, bool(ceil_mode), bool(count_include_pad)
     )
@@ -403,8 +406,6 @@ def _strided_windows(size, kernel, stride, pairs, dilation, ceil_mode, count_inc
         divisors.append(stop - start)
         stop = np.minimum(stop, length)
         first = np.where(start < 0, start % d, start)  # the first tap inside
-        if np.any(first >= stop):
-            raise ValueError(f"padding={pairs} must leave no window without a place of the input")
         spans.append((first, stop))
         bounds.append((np.maximum(start, 0), stop))
         if not count_include_pad:
