@@ -118,6 +118,7 @@ def _adaptive(operator, along_axis):
     """Adaptive pooling: global, of equal windows, or along one axis after the other."""
 
     def emitter(g, x, *, n, output_size, **_):
+        """The pool of n spatial axes to the sizes of the result."""
         size, output = g.shape(x)[-n:], g.shape(g.result)[-n:]
 
         def emit(x):
