@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from fastconv import data, functional, models, nn, optim
+from fastconv import data, functional, models, nn, onnx, optim
 from fastconv._algorithm import algorithm
 from fastconv._config import show_config
 from fastconv._memory import empty_cache, memory_stats, set_cache_limit
@@ -66,6 +66,7 @@ __all__ = [
     "models",
     "nn",
     "no_grad",
+    "onnx",
     "optim",
     "save",
     "set_cache_limit",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastconv import _checks, _plot, data, io, models
+from fastconv import _checks, _plot, data, io, models, onnx
 from fastconv._config import show_config
 from fastconv._threads import set_num_threads
 from fastconv.bench import command as bench
@@ -230,8 +230,6 @@ def _predict(arguments):
 
 
 def _export(arguments):
-    from fastconv import onnx
-
     model, metadata = models.load_model(arguments.model), io.load_metadata(arguments.model)
     classifier, shape = metadata.get("classifier"), model.architecture["arguments"]
     size = arguments.size

@@ -1,6 +1,7 @@
 """Plans of what files of networks hold: any dtype, several outputs, sizes that are computed."""
 
 import itertools
+import json
 import threading
 import tracemalloc
 
@@ -457,6 +458,19 @@ STEPS = {
         ),
         ["conv", "resample"],
     ),
+    "chosen": (
+        lambda x: apply(
+            pointwise._where, apply(pointwise._binary, x, np.zeros((), x.dtype), function="less"),
+            np.full((3, 1, 1), 2, x.dtype), x,
+        ),
+        ["less", "where"],
+    ),
+    "cast": (lambda x: (conv(x) * 9).astype(np.int16).astype(x.dtype), ["conv", "cast", "cast"]),
+    "shuffled": (shuffled, ["conv", "view + permute + view"]),
+    "views of views": (
+        lambda x: conv(x)[:, ::2].permute(0, 2, 3, 1).flatten(1)[:, 5:].flatten(),
+        ["conv", "index + permute + flatten + index", "flatten"],
+    ),
     "softmax": (lambda x: F.softmax(conv(x), 1), ["conv", "softmax"]),
     "log softmax": (lambda x: F.log_softmax(conv(x), 3), ["conv", "softmax"]),
     "joined": (
@@ -500,3 +514,56 @@ def test_over_what_dies():
     plan = fastconv.compile(lambda x: F.relu(F.silu(F.gelu(x) * x) + 1) - x.mean(), x)
     (program,) = plan._programs.values()
     assert program.size == 2 * x.nbytes + 64
+
+
+def test_looking_at_plans(tmp_path):
+    """Nodes of several outputs and dtypes, and plans without any."""
+    pytest.importorskip("matplotlib")
+    x = values((2, 3, 6, 8))
+    for number, model in enumerate([
+        lambda x: F.max_pool2d(conv(x), 2, return_indices=True),
+        lambda x: apply(reductions._arg, conv(x), function="max", axis=1, keepdim=False),
+        shape,
+        lambda x: x,
+    ]):  # fmt: skip
+        plan = fastconv.compile(model, x)
+        plan.plot(tmp_path / f"{number}.png")
+        assert f"{len(plan.profile(x, repeat=1).rows)} steps" in str(plan)
+
+
+def test_damaged_files(tmp_path):
+    """Whatever is wrong is a ValueError that names the file, or a plan that still runs."""
+    path, x = tmp_path / "plan.npz", values((2, 3, 6, 8))
+
+    def model(x):
+        y, places = F.max_pool2d(conv(F.pad(x, (1, 1))), 2, return_indices=True)
+        return up(y, 2), places, apply(
+            resize._resize_rule, shuffled(x), None, None, gather(shape(x), [2, 3]) * 2,
+            options=resize.Options("linear", "half_pixel", "floor", axes=(2, 3)),
+        )  # fmt: skip
+
+    fastconv.compile(model, x).save(path)
+    meta, constants = fastconv.load_metadata(path), fastconv.load(path)
+    rng, errors = np.random.default_rng(0), []
+    for _ in range(120):
+        damaged = json.loads(json.dumps(meta))
+        damage(damaged["plan"], rng)
+        fastconv.save(constants, path, metadata=damaged)
+        try:
+            fastconv.load_plan(path)
+        except ValueError as error:
+            errors.append(str(error))
+    assert len(errors) > 60
+    assert all("plan.npz" in error for error in errors)
+
+
+def damage(tree, rng):
+    """Change one leaf or drop one branch."""
+    keys = list(tree) if isinstance(tree, dict) else range(len(tree))
+    key = keys[rng.integers(len(keys))]
+    if isinstance(tree[key], (dict, list)) and tree[key] and rng.random() < 0.9:
+        damage(tree[key], rng)
+    elif rng.random() < 0.25:
+        del tree[key]
+    else:
+        tree[key] = [None, "x", -5, {"value": 10**6}, [], 2**70, 1, "int64"][rng.integers(8)]

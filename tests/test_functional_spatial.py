@@ -442,6 +442,11 @@ ALL = {
         (2, 17, 40, 50),
     ),
     "nearest": (partial(F.interpolate, scale_factor=2), (2, 3, 4, 3), (4, 17, 40, 50)),
+    "linear": (
+        partial(F.interpolate, scale_factor=2.3, mode="linear"),
+        (2, 3, 11),
+        (2, 17, 3000),
+    ),
     "bilinear": (
         partial(F.interpolate, scale_factor=1.7, mode="bilinear"),
         (2, 3, 4, 3),
@@ -532,14 +537,16 @@ def test_without_channels():
     assert F.max_unpool2d(np.zeros((2, 0, 4, 5)), indices, 2).shape == (2, 0, 8, 10)
 
 
-def test_plans_run_them(rng):
+def test_plans_run_them_and_are_saved(rng, tmp_path):
     w = fastconv.Tensor(rng.normal(size=(3, 8, 4, 4)).astype(np.float32))
 
     def model(x):
-        x = F.relu(F.conv_transpose2d(x, w, stride=2, padding=1))
-        return F.interpolate(x, scale_factor=1.5, mode="bilinear")
+        x = F.relu(F.conv_transpose2d(x, w, stride=2, padding=((1, 0), (1, 1))))
+        return F.interpolate(x, scale_factor=(1.5, 2), mode="bilinear")
 
     x = rng.normal(size=(2, 3, 6, 5)).astype(np.float32)
     plan = fastconv.compile(model, x)
-    for each in (x, rng.normal(size=(1, 3, 9, 7)).astype(np.float32)):
-        assert_array_equal(plan(each), model(each))
+    plan.save(tmp_path / "plan.npz")
+    for run in (plan, fastconv.load_plan(tmp_path / "plan.npz")):
+        for each in (x, rng.normal(size=(1, 3, 9, 7)).astype(np.float32)):
+            assert_array_equal(run(each), model(each))

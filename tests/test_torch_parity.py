@@ -226,6 +226,17 @@ LOSSES = [
     ),
 ]
 
+VALUES += [
+    *((f"dropout{n}d", [(2, 3, *[4] * n)], {"p": 1.0}) for n in (1, 2, 3)),
+    ("dropout2d", [(2, 3, 4, 4)], {"training": False}),
+    ("alpha_dropout", [(3, 5)], {}),
+    ("alpha_dropout", [(3, 5)], {"p": 1.0, "training": True}),
+    ("pixel_shuffle", [(2, 3, 12, 4, 5), 2], {}),
+    ("pixel_shuffle", [(18, 4, 5), 3], {}),
+    ("pixel_unshuffle", [(2, 3, 6, 9), 3], {}),
+    ("channel_shuffle", [(2, 6, 4, 5), 3], {}),
+]
+
 SIGNS = np.array([1, -1, 1, -1, -1, 1])
 LOSSES += [
     *((name, [(6, 5), (6, 5)], {}) for name in ("l1_loss", "smooth_l1_loss", "huber_loss")),

@@ -6,8 +6,10 @@ import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._activation import NONE, RELU
+from fastconv.compiler.operators import OPERATORS
+from fastconv.compiler.step import Value
 
-__all__ = ["fuse"]
+__all__ = ["fuse", "join_views"]
 
 # Operators of x, weights, bias and residual, and those that end with an activation.
 PRODUCTS = "conv", "conv_transpose", "linear"
@@ -17,6 +19,7 @@ RESHAPES = {
     "autograd.arrays._matrix", "autograd.arrays._view", "autograd.ops._flatten",
     "autograd.ops._reshape",
 }  # fmt: skip
+VIEWS = {"view", "views"}
 
 
 def fuse(graph):
@@ -154,8 +157,10 @@ def _flatten_images(graph):
         n, *image = graph.shapes[maker.inputs[0]]
         if not 2 <= len(image) <= 4 or graph.shapes[value] != (n, math.prod(image)):
             return None
-        inputs = maker.inputs[0], *node.inputs[1:]
-        return node._replace(inputs=inputs, options={**node.options, "image": True})
+        x, (_, w, *others) = maker.inputs[0], node.inputs
+        w = w.reshape(len(w), image[0], -1).transpose(0, 2, 1).reshape(w.shape)
+        options = {**node.options, "image": image[0]}
+        return node._replace(inputs=(x, w, *others), options=options)
 
     return _rewrite(graph, match)
 
@@ -196,6 +201,37 @@ def _pad_convs(graph):
         return node._replace(inputs=inputs, options={**node.options, "geometry": geometry})
 
     return _rewrite(graph, match)
+
+
+def join_views(graph, specs, steps):
+    """Views of views, where each would move its values: they are moved once.
+
+    `steps`, by output, gets those of the new nodes.
+    """
+
+    def match(node, maker, value):
+        if not VIEWS.issuperset((node.operator, maker.operator)) or value != node.inputs[0]:
+            return None
+        if steps[node.output].alias or steps[maker.output].alias:
+            return None
+        inputs = *maker.inputs, *node.inputs[1:]
+        options = {"views": (*_views(maker), *_views(node))}
+        step = OPERATORS["views"](
+            inputs, options, [specs[x] if isinstance(x, Value) else None for x in inputs], None
+        )
+        if step is None:
+            return None
+        steps[node.output] = step
+        return node._replace(operator="views", inputs=inputs, options=options)
+
+    return _rewrite(graph, match)
+
+
+def _views(node):
+    """(rule, options, number of inputs besides the first) of each."""
+    if node.operator == "views":
+        return node.options["views"]
+    return ((node.options["rule"], node.options["options"], len(node.inputs) - 1),)
 
 
 def _activation(node):

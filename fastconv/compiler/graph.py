@@ -1,6 +1,7 @@
 """A model as a list of operators, found by running it once."""
 
 import copy
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -56,9 +57,8 @@ class Graph(NamedTuple):
 
     def uses(self):
         """{Value: how many nodes and outputs need it}."""
-        count = dict.fromkeys([*self.inputs, *(v for node in self.nodes for v in node.made())], 0)
-        for value in [*(v for node in self.nodes for v in node.values()), *self.outputs]:
-            count[value] += 1
+        count = Counter(value for node in self.nodes for value in node.values())
+        count.update(self.outputs)
         return count
 
 

@@ -12,7 +12,7 @@ from fastconv.compiler.step import Spec, Step, laid, unread
 from fastconv.functional.pad import pairs_of
 from fastconv.kernels import layout
 
-__all__ = ["VIEWS", "concatenate", "constant", "pad", "view"]
+__all__ = ["VIEWS", "cast", "concatenate", "constant", "pad", "view", "views", "where"]
 
 
 # Rules that find their result in the memory of their first input, where its order allows that.
@@ -58,8 +58,52 @@ def view(inputs, options, specs, fixed):
             return lambda: np.copyto(y, seen)
         return _copies(x, y, take)
 
+    alias, by_image = _alias(x, output, seen_as), _by_image(x, output, seen_as)
+    return Step((output,), bind, alias=alias, by_image=by_image, seen_as=seen_as)
+
+
+def views(inputs, options, specs, fixed):
+    """Views of views, carried out as one copy; None where that takes more.
+
+    All but the last are seen in the input's array, and the last there or in the output's.
+    """
+    steps, at, spec = [], 1, specs[0]
+    for rule, given, count in options["views"]:
+        part = slice(at, at + count)
+        each = {"rule": rule, "options": given}
+        steps.append(view((None, *inputs[part]), each, (spec, *specs[part]), None))
+        if steps[-1] is None:
+            return None
+        (spec,), at = steps[-1].outputs, at + count
+
+    def before(array):
+        for step in steps[:-1]:
+            array = step.seen_as(array)
+        return array
+
+    def pair(x, y):
+        """Arrays of which the first is to be copied to the second, or None."""
+        part = before(x)
+        if not np.may_share_memory(part, x):
+            return None
+        seen = steps[-1].seen_as(part)
+        if np.may_share_memory(seen, x):
+            return seen, y
+        place = y.reshape(part.shape)  # only reshapes copy
+        return (part, place) if np.may_share_memory(place, y) else None
+
+    if not spec.size or pair(_sample(specs[0]), _sample(spec)) is None:
+        return None
+
+    def bind(arrays, outputs, take):
+        seen, place = pair(arrays[0], outputs[0])
+        return lambda: np.copyto(place, seen)
+
     return Step(
-        (output,), bind, alias=_alias(x, output, seen_as), by_image=_by_image(x, output, seen_as)
+        (spec,),
+        bind,
+        by_image=all(step.by_image for step in steps),
+        seen_as=lambda array: steps[-1].seen_as(before(array)),
     )
 
 
@@ -174,6 +218,40 @@ def pad(inputs, options, specs, fixed):
         return call
 
     return Step((Spec(shape, x.dtype),), bind, by_image=tuple(pairs[:1]) == ((0, 0),))
+
+
+def cast(inputs, options, specs, fixed):
+    """Values in another dtype."""
+    x, output = specs[0], Spec(specs[0].shape, np.dtype(options["dtype"]))
+
+    def bind(arrays, outputs, take):
+        x, y = arrays[0], outputs[0]
+        return lambda: np.copyto(y, x, casting="unsafe")
+
+    return Step((output,), bind, alias=x.dtype == output.dtype, by_image=True)
+
+
+def where(inputs, options, specs, fixed):
+    """Values of one where a condition holds, of another elsewhere; all three broadcast."""
+    given = [x if s is None else s for x, s in zip(inputs, specs, strict=True)]
+    dtypes = [getattr(x, "dtype", None) for x in given]  # numbers have none
+    if dtypes[0] != np.bool_ or dtypes[1] != dtypes[2]:
+        return None
+    shapes = [x.shape for x in given]
+    output = Spec(np.broadcast_shapes(*shapes), dtypes[1])
+
+    def bind(arrays, outputs, take):
+        (condition, a, b), y = arrays, outputs[0]
+
+        def call():
+            np.copyto(y, b)
+            np.copyto(y, a, where=condition)
+
+        return call
+
+    whole = all(shape[:1] == output.shape[:1] for shape in shapes if shape != ())
+    by_image = whole and all(len(shape) in (0, len(output.shape)) for shape in shapes)
+    return Step((output,), bind, over=(2,) if shapes[2] == output.shape else (), by_image=by_image)
 
 
 def constant(inputs, options, specs, fixed):

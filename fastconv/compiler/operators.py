@@ -14,6 +14,30 @@ __all__ = ["OF_SHAPES", "OPERATORS"]
 OF_SHAPES = {"autograd.arrays._shape"}
 
 
+def _product(a, b):
+    """The shape of a product of matrices or stacks of them; None for vectors."""
+    if min(len(a), len(b)) < 2:
+        return None
+    if a[-1] != b[-2]:
+        raise ValueError(f"matmul of shapes {a} and {b}: the inner sizes must be equal")
+    return *np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1]
+
+
+# The shapes of results of their inputs' dtype, of rules that are dear to try.
+SHAPES = {
+    "autograd.ops._matmul": _product,
+    "functional.linear._linear_rule": lambda x, w, b: (*x[:-1], w[0]),
+    "functional.norm._group_norm_rule": lambda x, *others: x,
+    "functional.norm._layer_norm_rule": lambda x, *others: x,
+}
+
+
+def _shape_of(name, arrays):
+    """The shape of what a rule gives, where it is known without a trial."""
+    alike = len({x.dtype for x in arrays if x is not None}) == 1
+    return SHAPES[name](*map(np.shape, arrays)) if name in SHAPES and alike else None
+
+
 def call(inputs, options, specs, fixed):
     """A rule as it is; what it gives is learnt by a trial on zeros, or on what is known ahead."""
     rule, given = options["function"], options["options"]
@@ -22,8 +46,12 @@ def call(inputs, options, specs, fixed):
     ahead = options["rule"] in OF_SHAPES or all(s is None or s.value is not None for s in specs)
     trial = [x if s is None else _trial(s, ahead) for x, s in zip(inputs, specs, strict=True)]
     try:
+        shape = None if ahead else _shape_of(options["rule"], trial)
         with np.errstate(all="ignore"):
-            results = _results(rule(needs, *trial, **given))
+            if shape is None:
+                results = _results(rule(needs, *trial, **given))
+            else:
+                results = (unread(shape, trial[0].dtype),)
     except Exception as error:
         described = [(s.shape, str(s.dtype)) for s in specs if s is not None]
         raise ValueError(f"{name} cannot be planned for inputs of {described}: {error}") from error
@@ -69,6 +97,7 @@ OPERATORS = {
     "arithmetic": pointwise.arithmetic,
     "avg_pool": windows.avg_pool,
     "call": call,
+    "cast": moves.cast,
     "clip": pointwise.clip,
     "concatenate": moves.concatenate,
     "constant": moves.constant,
@@ -85,4 +114,6 @@ OPERATORS = {
     "resample": windows.resample,
     "softmax": pointwise.softmax,
     "view": moves.view,
+    "views": moves.views,
+    "where": moves.where,
 }

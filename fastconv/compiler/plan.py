@@ -25,9 +25,10 @@ TOLERANCE = {"float16": 1e-1, "float32": 1e-3, "float64": 1e-9}
 def compile(model, example):
     """A plan for inference: `model` traced once, fused, its memory laid out ahead.
 
-    Batch norm is folded into convolutions and dense layers; bias, activation and residual
-    additions happen while a product's result is still in cache; weights are packed or transformed
-    once; intermediate results share one block of memory by their lifetimes.
+    Batch norm and other factors and constants are folded into convolutions and dense layers; bias,
+    activation and residual additions happen while a product's result is still in cache; weights
+    are packed or transformed once; intermediate results share one block of memory by their
+    lifetimes.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def compile(model, example):
     The plan keeps the weights as they are now: training the model further does not change it. Its
     inputs may have other sizes than the example, each of which is planned once; what the model's
     Python code decided for the example's shape (an ``if``, a loop, a ``reshape`` to fixed sizes)
-    stays as it was.
+    stays as it was. What a model of an ONNX file computes of shapes follows the inputs.
 
     Results differ from the model's by rounding, for folded weights and sums in another order.
 
@@ -101,7 +102,7 @@ def _compare(model, plan, examples):
     """
     others = [_other(x) for x in examples]
     exact = all(x.dtype.kind != "f" for x in examples)
-    _, expected = trace(model, others)
+    _, expected = trace(model, others, copied=False)
     found = plan(*others)
     found = found if isinstance(found, tuple) else (found,)
     for result, truth in zip(found, expected, strict=True):
@@ -383,6 +384,9 @@ def _name(node):
     if node.operator in ("call", "view"):
         name = node.options["rule"] or getattr(name, "__name__", "an operator")
         name = name.rpartition(".")[2].strip("_")
+    if node.operator == "views":
+        rules = (rule for rule, *_ in node.options["views"])
+        name = " + ".join(rule.rpartition(".")[2].strip("_") for rule in rules)
     activation = node.options.get("activation")
     if node.operator in (*PRODUCTS, "norm") and node.inputs[-1] is not None:
         name += " + residual"

@@ -119,15 +119,16 @@ def _correlation(w, b, residual, frame, options, output, memory, fixed):
 
 
 def linear(inputs, options, specs, fixed):
-    """A 1x1 convolution of rows; of a whole image, whose memory is then a row, if it has one."""
+    """A 1x1 convolution of rows; of a whole image, whose memory is then a row, if it has one.
+
+    The option "image" is how many channels that has; each row of weights is sorted as it is.
+    """
     _, w, b, _ = inputs
     shape = specs[0].shape
     if len(shape) != 2 and not options.get("image"):
         return None
-    if math.prod(shape[1:]) != w.shape[1]:
+    if math.prod(shape[1:]) != w.shape[1] or shape[1] != options.get("image", shape[1]):
         raise ValueError(f"linear of {w.shape[1]} features got an input of shape {shape}")
-    if len(shape) > 2:
-        w = w.reshape(len(w), shape[1], -1).transpose(0, 2, 1)
     w = np.ascontiguousarray(w).reshape(1, len(w), 1, 1, 1, -1)
     frame = _geometry.convolution((1,), (1,), 1, 0, 1).frame
     output = Spec((shape[0], w.shape[1]), specs[0].dtype)

@@ -12,6 +12,7 @@ from fastconv import _checks
 from fastconv._layout import channels_last
 from fastconv._memory import empty
 from fastconv._threads import get_num_threads, threads_for
+from fastconv.compiler.fuse import join_views
 from fastconv.compiler.graph import prune
 from fastconv.compiler.operators import OPERATORS
 from fastconv.compiler.step import Spec, Value, dense, laid
@@ -112,7 +113,7 @@ class Stage:
                 if value is not None:
                     self.specs[value], steps[value] = spec, step
         self.known = {value for value, spec in self.specs.items() if spec.value is not None}
-        self.graph = prune(graph, self.known)
+        self.graph = join_views(prune(graph, self.known), self.specs, steps)
         self.steps = [steps[node.made()[0]] for node in self.graph.nodes]
         self.homes = self._homes()
         self.places, self.size = _arrange(self._lives(), self.bytes)

@@ -59,9 +59,9 @@ def _conv(operator):
 
 def _linear(inputs, options, specs, output):
     x, w, b = inputs
-    if specs[0] is None or not _are_constant(w, b):
+    if specs[0] is None or not _are_constant(w, b) or len(specs[0].shape) != 2:
         return None
-    return "linear", (x, w, b, None), {"activation": NONE}
+    return "linear", (x, np.ascontiguousarray(w), b, None), {"activation": NONE}
 
 
 def _matmul(inputs, options, specs, output):
@@ -69,7 +69,9 @@ def _matmul(inputs, options, specs, output):
     x, w = inputs
     if not _is_float(specs[0]) or not _are_constant(w) or w.ndim != 2:
         return None
-    return "linear", (x, w.T, None, None), {"activation": NONE}
+    if len(specs[0].shape) != 2:
+        return None
+    return "linear", (x, np.ascontiguousarray(w.T), None, None), {"activation": NONE}
 
 
 def _norm(inputs, options, specs, output):
@@ -230,6 +232,7 @@ def _same(operator, **more):
 
 _CANONICAL = {
     "autograd.ops._add": _arithmetic("add"),
+    "autograd.ops._astype": _same("cast"),
     "autograd.ops._concatenate": _same("concatenate"),
     "autograd.ops._divide": _arithmetic("divide"),
     "autograd.ops._matmul": _matmul,
@@ -242,6 +245,7 @@ _CANONICAL = {
     "autograd.pointwise._binary": _ufunc_of,
     "autograd.pointwise._clip": _clip,
     "autograd.pointwise._unary": _ufunc_of,
+    "autograd.pointwise._where": _same("where"),
     "autograd.reductions._reduce": _reduce,
     "functional.activation._log_softmax_rule": _same("softmax", logs=True),
     "functional.activation._pointwise_rule": _same("of_value"),

@@ -41,6 +41,7 @@ class Step(NamedTuple):
     alias: bool = False  # whether the output is the first input's memory, and there is no call
     over: tuple = ()  # inputs in whose place the output may lie: each is read before it is written
     by_image: bool = False  # whether no output image depends on another's input
+    seen_as: Callable | None = None  # of a view: what it makes of its first input's array
 
     @property
     def shape(self):

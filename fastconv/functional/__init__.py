@@ -34,7 +34,7 @@ from fastconv.functional.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from fastconv.functional.dropout import dropout
+from fastconv.functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from fastconv.functional.fold import col2im, fold, im2col, unfold
 from fastconv.functional.interpolate import interpolate
 from fastconv.functional.linear import linear
@@ -73,6 +73,7 @@ from fastconv.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
+from fastconv.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -81,6 +82,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -88,6 +90,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "col2im",
     "conv1d",
     "conv2d",
@@ -99,6 +102,9 @@ __all__ = [
     "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "fold",
     "gelu",
@@ -130,6 +136,8 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",

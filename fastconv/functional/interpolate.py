@@ -27,6 +27,10 @@ ALIGNED = ("linear", "bilinear", "trilinear", "bicubic")
 ANTIALIASED = ("bilinear", "bicubic")
 
 
+# Signals are cut into tasks of so many places; of images lines are tasks.
+PART = 2048
+
+
 def interpolate(
     input,
     size=None,
@@ -205,7 +209,8 @@ def bind(image, tables, y, fill=0.0, take=empty):
     taps = math.prod(len(each.places) / each.output for each in tables)
     threads = threads_for(y.size * max(1, math.ceil(taps)))
     work = workspace(threads, image.shape[3] * image.shape[4], y.dtype, take)
-    arguments = image, y, *pack(tables, y.dtype), work, threads
+    part = PART if len(tables) == 1 else y.shape[3]
+    arguments = image, y, *pack(tables, y.dtype), work, part, threads
     outside = [
         (slice(None),) * axis + (each.outside,)
         for axis, each in enumerate(_geometry.three(tables, None), 1)

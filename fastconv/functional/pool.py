@@ -154,7 +154,15 @@ def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_siz
 
 
 def max_unpool3d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
-    """Maxima of a volume back to where they stood; see :func:`max_unpool2d`."""
+    """Maxima of a volume back to where they stood; see :func:`max_unpool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> y, indices = F.max_pool3d(np.ones((1, 1, 2, 4, 6)), 2, return_indices=True)
+    >>> F.max_unpool3d(y, indices, 2).sum() == y.size == 6
+    True
+    """
     return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)
 
 

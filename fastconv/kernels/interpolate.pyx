@@ -17,7 +17,6 @@ cdef struct Lists:
     const Py_ssize_t* start[3]
     const Py_ssize_t* place
     Py_ssize_t size[3]
-    Py_ssize_t count  # outputs of a line
     Py_ssize_t channels
 
 
@@ -28,32 +27,35 @@ def resample(
     const Py_ssize_t[::1] places,
     const floating[::1] weights,
     floating[:, ::1] sums,              # WORK a row per thread, of W * C values
+    Py_ssize_t part,                    # outputs of a line that are one task
     int n_threads,
 ):
     """y[.., i, j, k, :] := the sum of x at the places of three lists, times their weights."""
     cdef Lists s
-    cdef Py_ssize_t lines = y.shape[1] * y.shape[2], line, axis
-    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t parts = (y.shape[3] + part - 1) // part
+    cdef Py_ssize_t lines = y.shape[1] * y.shape[2], task, axis, at = 0
     for axis in range(3):
         s.start[axis] = &starts[at]
         s.size[axis] = x.shape[1 + axis]
         at += y.shape[1 + axis] + 1
     s.place = &places[0] if places.shape[0] else NULL
-    s.count = y.shape[3]
     s.channels = x.shape[4]
     cdef const floating* weight = &weights[0] if places.shape[0] else NULL
-    for line in prange(x.shape[0] * lines, schedule="static", nogil=True, num_threads=n_threads):
+    for task in prange(
+            x.shape[0] * lines * parts, schedule="static", nogil=True, num_threads=n_threads):
         _resample_line(
-            &x[line // lines, 0, 0, 0, 0], &s, weight,
-            line % lines // y.shape[2], line % y.shape[2], &sums[threadid(), 0],
-            &y[line // lines, line % lines // y.shape[2], line % y.shape[2], 0, 0])
+            &x[task // parts // lines, 0, 0, 0, 0], &s, weight,
+            task // parts % lines // y.shape[2], task // parts % y.shape[2], task % parts * part,
+            min(task % parts * part + part, y.shape[3]), &sums[threadid(), 0],
+            &y[task // parts // lines, task // parts % lines // y.shape[2],
+               task // parts % y.shape[2], task % parts * part, 0])
 
 
 cdef void _resample_line(
     const floating* x, const Lists* s, const floating* weight, Py_ssize_t i, Py_ssize_t j,
-    floating* sums, floating* y,
+    Py_ssize_t begin, Py_ssize_t end, floating* sums, floating* y,
 ) noexcept nogil:
-    """Line (i, j): first over the lines that it takes from, then along the sum of these."""
+    """Places of line (i, j): sums of the lines that it takes from, and then along these."""
     cdef Py_ssize_t width = s.size[2] * s.channels, a, b, e, k
     cdef Py_ssize_t first = s.start[0][i], stop = s.start[0][i + 1]
     cdef Py_ssize_t left = s.start[1][j], right = s.start[1][j + 1]
@@ -61,7 +63,7 @@ cdef void _resample_line(
     cdef const floating* line = sums
     cdef floating w
     if first == stop or left == right:
-        for e in range(s.count * s.channels):
+        for e in range((end - begin) * s.channels):
             y[e] = 0
         return
     for a in range(first, stop):
@@ -76,7 +78,7 @@ cdef void _resample_line(
             else:
                 for e in range(width):  # vectorised
                     sums[e] = w * at[e]
-    for k in range(s.count):
+    for k in range(begin, end):
         _resample_pixel(line, s, weight, s.start[2][k], s.start[2][k + 1], y)
         y += s.channels
 

@@ -1,7 +1,7 @@
 /* Functions of one value, each beside its derivative, as loops over float and double.
  *
- * All are computed in double. None overflows before its limit does, NaN stays NaN, and there are no
- * calls or jumps but in erfc, so that compilers make vectors of them. */
+ * All are computed in double. None overflows before its limit does, NaN stays NaN, and nothing but
+ * erfc is called, so that compilers make vectors of them. */
 #ifndef FASTCONV_POINTWISE_H
 #define FASTCONV_POINTWISE_H
 
@@ -156,22 +156,23 @@ static inline double gelu_tanh_gradient(double x)
 /* name, what the derivative is told from, the function of x, its derivative by x of x or, if told
  * from the result, of y; a, b and c are parameters. */
 #define FUNCTIONS(EACH)                                                                           \
-    EACH(elu, INPUT, x > 0 ? c * x : a * expm1_(b * x), x > 0 ? c : a * b * exp_(b * x))          \
-    EACH(gelu, INPUT, 0.5 * x * erfc(-x * 0.70710678118654752440), gelu_gradient(x))              \
-    EACH(gelu_tanh, INPUT, x * gelu_tanh_factor(x), gelu_tanh_gradient(x))                        \
-    EACH(hardsigmoid, INPUT, bounded_by(x + 3, 0, 6) / 6, x > -3 && x < 3 ? 1.0 / 6 : 0)          \
-    EACH(hardswish, INPUT, x * (bounded_by(x + 3, 0, 6) / 6),                                     \
+    EACH(elu, FROM_INPUT, x > 0 ? c * x : a * expm1_(b * x), x > 0 ? c : a * b * exp_(b * x))     \
+    EACH(gelu, FROM_INPUT, 0.5 * x * erfc(-x * 0.70710678118654752440), gelu_gradient(x))         \
+    EACH(gelu_tanh, FROM_INPUT, x * gelu_tanh_factor(x), gelu_tanh_gradient(x))                   \
+    EACH(hardsigmoid, FROM_INPUT, bounded_by(x + 3, 0, 6) / 6, x > -3 && x < 3 ? 1.0 / 6 : 0)     \
+    EACH(hardswish, FROM_INPUT, x * (bounded_by(x + 3, 0, 6) / 6),                                \
          x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5)                                                  \
-    EACH(hardtanh, INPUT, bounded_by(x, a, b), x > a && x < b ? 1 : 0)                            \
-    EACH(logsigmoid, INPUT, -softplus_(-x), logistic(-x))                                         \
-    EACH(mish, INPUT, x * mish_factor(x), mish_gradient(x))                                       \
-    EACH(sigmoid, RESULT, logistic(x), y * (1 - y))                                               \
-    EACH(silu, INPUT, x * logistic(x), silu_gradient(x))                                          \
-    EACH(softplus, INPUT, a * x > b ? x : softplus_(a * x) / a, a * x > b ? 1 : logistic(a * x))  \
-    EACH(softsign, INPUT, x / (1 + fabs(x)), 1 / ((1 + fabs(x)) * (1 + fabs(x))))                 \
-    EACH(tanh, RESULT, tanh_(x), 1 - y * y)
+    EACH(hardtanh, FROM_INPUT, bounded_by(x, a, b), x > a && x < b ? 1 : 0)                       \
+    EACH(logsigmoid, FROM_INPUT, -softplus_(-x), logistic(-x))                                    \
+    EACH(mish, FROM_INPUT, x * mish_factor(x), mish_gradient(x))                                  \
+    EACH(sigmoid, FROM_RESULT, logistic(x), y * (1 - y))                                          \
+    EACH(silu, FROM_INPUT, x * logistic(x), silu_gradient(x))                                     \
+    EACH(softplus, FROM_INPUT, a * x > b ? x : softplus_(a * x) / a,                              \
+         a * x > b ? 1 : logistic(a * x))                                                         \
+    EACH(softsign, FROM_INPUT, x / (1 + fabs(x)), 1 / ((1 + fabs(x)) * (1 + fabs(x))))            \
+    EACH(tanh, FROM_RESULT, tanh_(x), 1 - y * y)
 
-enum { INPUT, RESULT };
+enum { FROM_INPUT, FROM_RESULT };
 
 #define LOOPS(T, name, value, derivative)                                                         \
     static void name##_of_##T(const T *input, T *output, ptrdiff_t n, double a, double b,         \

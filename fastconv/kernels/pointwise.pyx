@@ -8,7 +8,7 @@ from cython.parallel cimport prange
 
 cdef extern from "pointwise.h" nogil:
     enum:
-        RESULT
+        FROM_RESULT
         POINTWISE_COUNT
     ctypedef struct Pointwise:
         const char* name
@@ -30,7 +30,7 @@ cdef enum:
 
 NUMBERS = {POINTWISE[i].name.decode(): i for i in range(POINTWISE_COUNT)}
 TOLD_FROM_RESULT = frozenset(
-    name for name, i in NUMBERS.items() if POINTWISE[i].told_from == RESULT)
+    name for name, i in NUMBERS.items() if POINTWISE[i].told_from == FROM_RESULT)
 
 
 def apply(

@@ -64,14 +64,31 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """:class:`Upsample` of images in mode "nearest"."""
+    """:class:`Upsample` of images in mode "nearest".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.UpsamplingNearest2d(scale_factor=2)(np.array([[[[1.0, 2.0]]]])).data[0, 0]
+    array([[1., 1., 2., 2.],
+           [1., 1., 2., 2.]])
+    """
 
     def __init__(self, size=None, scale_factor=None):
         super().__init__(size, scale_factor)
 
 
 class UpsamplingBilinear2d(Upsample):
-    """:class:`Upsample` of images in mode "bilinear" with aligned corners."""
+    """:class:`Upsample` of images in mode "bilinear" with aligned corners.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.UpsamplingBilinear2d((1, 3))(np.array([[[[1.0, 2.0]]]])).data[0, 0]
+    array([[1. , 1.5, 2. ]])
+    """
 
     def __init__(self, size=None, scale_factor=None):
         super().__init__(size, scale_factor, "bilinear", align_corners=True)

@@ -3,20 +3,14 @@
 import numpy as np
 
 from fastconv.compiler.graph import Value
+from fastconv.onnx.errors import require
 from fastconv.onnx.sizes import Size
 
-__all__ = ["LARGEST", "Builder", "require"]
+__all__ = ["LARGEST", "Builder"]
 
 LARGEST = np.iinfo(np.int64).max  # the end of a slice to the end of its axis
-
-
-def require():
-    """The ``onnx`` package, which no other part of fastconv needs."""
-    try:
-        import onnx
-    except ImportError:
-        raise ImportError('ONNX files need onnx: pip install "fastconv[onnx]"') from None
-    return onnx
+# Bytes of arrays that fit one protobuf message, with room for the nodes.
+MOST_BYTES = (1 << 31) - (1 << 24)
 
 
 class Builder:
@@ -42,7 +36,7 @@ class Builder:
         onnx = require()
         self.helper, self.numpy_helper, self.defs = onnx.helper, onnx.numpy_helper, onnx.defs
         self.graph, self.parameters, self.axes, self.opset = graph, parameters, axes, opset
-        self.nodes, self.initializers = [], {}
+        self.nodes, self.initializers, self.bytes = [], {}, 0
         self.names = {}  # of Values
         self.taken = {*reserved, *parameters.values()}
         self.kept = {}  # names of constants and of lengths, by what they hold
@@ -114,6 +108,11 @@ class Builder:
         return self.kept[key]
 
     def _initialize(self, name, array):
+        self.bytes += array.nbytes
+        if self.bytes > MOST_BYTES:
+            raise ValueError(
+                f"arrays up to {name} have {self.bytes} bytes; an ONNX file holds less than 2 GB"
+            )
         array = np.ascontiguousarray(array).reshape(np.shape(array))
         self.initializers[name] = self.numpy_helper.from_array(array, name)
 

@@ -148,5 +148,6 @@ EMITTERS = {
     "autograd.ops._sqrt": _of_one("Sqrt"),
     "autograd.ops._subtract": _of_two("Sub"),
     "autograd.ops._sum": _sum,
+    "autograd.ops._unflatten": lambda g, x, **_: reshaped(g, x, g.shape(x)),
     "functional.pad._pad_rule": _pad,
 }

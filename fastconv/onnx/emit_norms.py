@@ -64,7 +64,22 @@ def _layer_norm(g, x, w, b, *, shape, eps):
     return g.add("LayerNormalization", x, w, b, axis=-len(shape), epsilon=eps)
 
 
+def _cosine(g, a, b, *, dim, eps):
+    """The sum of products of vectors of length one."""
+    ndim = max(len(g.shape(x)) for x in (a, b))
+    axis = dim - ndim if dim >= 0 else dim  # counts from the end also in the one of fewer axes
+    lengths = {g.shape(x)[axis] if len(g.shape(x)) >= -axis else 1 for x in (a, b)}
+    if len(lengths) > 1:
+        raise ValueError(f"vectors must be of one length, got {lengths}")
+    eps = g.constant(eps, g.dtype(g.result))
+    units = [
+        g.add("Div", x, g.add("Max", g.reduce("ReduceL2", x, (axis,), True), eps)) for x in (a, b)
+    ]
+    return g.reduce("ReduceSum", g.add("Mul", *units), (axis,), False)
+
+
 EMITTERS = {
+    "functional.loss._cosine_rule": _cosine,
     "functional.norm._batch_norm_rule": _batch_norm,
     "functional.norm._group_norm_rule": _group_norm,
     "functional.norm._instance_norm_rule": _instance_norm,

@@ -8,7 +8,7 @@ import numpy as np
 from fastconv.compiler.graph import Value
 from fastconv.onnx.sizes import Size
 
-__all__ = ["EMITTERS"]
+__all__ = ["BINARY", "EMITTERS", "REDUCTIONS", "UNARY", "space_to_depth"]
 
 
 def _same(operator, **renamed):
@@ -130,12 +130,12 @@ def _depth_to_space(g, x, *, block, depth_first):
     return g.add("DepthToSpace", x, blocksize=block, mode="DCR" if depth_first else "CRD")
 
 
-def _space_to_depth(g, x, *, block, depth_first):
+def space_to_depth(g, x, *, block, depth_first):
     """ONNX counts (block, block, C); the other order is found by a permutation of that."""
     y = g.add("SpaceToDepth", x, blocksize=block)
     if depth_first:
         return y
-    order = np.arange(int(g.shape(g.result)[1])).reshape(block * block, -1).T.ravel()
+    order = np.arange(int(g.shape(g.result)[-3])).reshape(block * block, -1).T.ravel()
     return g.add("Gather", y, order, axis=1)
 
 
@@ -282,7 +282,7 @@ EMITTERS = {
     "autograd.arrays._scatter_nd": _same("ScatterND"),
     "autograd.arrays._shape": _same("Shape"),
     "autograd.arrays._slice": _slice,
-    "autograd.arrays._space_to_depth": _space_to_depth,
+    "autograd.arrays._space_to_depth": space_to_depth,
     "autograd.arrays._squeeze": _same("Squeeze"),
     "autograd.arrays._tile": _same("Tile"),
     "autograd.arrays._triangle": _triangle,

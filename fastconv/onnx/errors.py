@@ -1,4 +1,4 @@
-"""What is wrong with a model, and how much memory one may ask for."""
+"""What may be missing, what is wrong with a model, and how much memory one may ask for."""
 
 import contextlib
 import math
@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-__all__ = ["MAX_BYTES", "OnnxError", "bounded", "limited"]
+__all__ = ["MAX_BYTES", "OnnxError", "bounded", "limited", "require"]
 
 MAX_BYTES = 1 << 33
 
@@ -48,3 +48,14 @@ def bounded(shape, dtype):
             f"max_bytes={_limit.bytes}"
         )
     return tuple(shape)
+
+
+def require():
+    """The package ``onnx``, which nothing else in fastconv needs."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(
+            "ONNX files need the package onnx: pip install 'fastconv[onnx]'"
+        ) from error
+    return onnx

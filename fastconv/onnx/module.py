@@ -8,7 +8,7 @@ from fastconv import _checks
 from fastconv.autograd.engine import Tensor
 from fastconv.nn import Module, Parameter
 from fastconv.onnx import graph as graphs
-from fastconv.onnx.errors import MAX_BYTES, OnnxError, limited
+from fastconv.onnx.errors import MAX_BYTES, OnnxError, limited, require
 from fastconv.onnx.tensors import dtype_of
 
 __all__ = ["OnnxModule", "from_proto", "load"]
@@ -52,7 +52,7 @@ def load(source, max_bytes=MAX_BYTES):
     >>> model(np.array([[-1.0, 0.0, 2.0]], np.float32)).numpy()
     array([[0., 0., 2.]], dtype=float32)
     """
-    onnx = _package()
+    onnx = require()
     folder = None
     if not isinstance(source, (bytes, bytearray, memoryview)):
         folder = os.path.dirname(os.path.abspath(source))
@@ -66,16 +66,6 @@ def load(source, max_bytes=MAX_BYTES):
     except Exception as error:  # protobuf's own, of its several implementations
         raise OnnxError(f"not an ONNX model, or a truncated one: {error}") from None
     return from_proto(model, folder, max_bytes)
-
-
-def _package():
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(
-            "reading ONNX needs the package onnx: pip install 'fastconv[onnx]'"
-        ) from error
-    return onnx
 
 
 def from_proto(model, folder=None, max_bytes=MAX_BYTES):

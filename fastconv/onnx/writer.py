@@ -8,36 +8,54 @@ import numpy as np
 from fastconv import _checks
 from fastconv.autograd import Tensor
 from fastconv.compiler.graph import Value
+from fastconv.compiler.rules import RULES
 from fastconv.io import replacement
 from fastconv.nn import Module
-from fastconv.onnx import emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors
-from fastconv.onnx.builder import Builder, require
+from fastconv.onnx import (
+    emit_activations,
+    emit_arrays,
+    emit_images,
+    emit_layers,
+    emit_norms,
+    emit_pools,
+    emit_tensors,
+)
+from fastconv.onnx.builder import Builder
+from fastconv.onnx.errors import require
 from fastconv.onnx.sizes import follow
 
 __all__ = ["EMITTERS", "NOT_WRITTEN", "save"]
 
 OLDEST_OPSET = 17
-# Bytes that fit one protobuf message, less room for the nodes.
-LARGEST_MODEL = (1 << 31) - (1 << 20)
 
 EMITTERS = {
     rule: emitter
-    for module in (emit_activations, emit_arrays, emit_layers, emit_norms, emit_tensors)
+    for module in (
+        emit_activations,
+        emit_arrays,
+        emit_images,
+        emit_layers,
+        emit_norms,
+        emit_pools,
+        emit_tensors,
+    )
     for rule, emitter in module.EMITTERS.items()
 }
-_LOSS = "a loss compares with targets: export the network without it"
 _PART = "it is a part of other rules"
+_RANDOM = (
+    "random numbers differ from run to run: dropout is exported in evaluation mode, in which it "
+    "does nothing"
+)
 # Rules that have no emitter, and why.
 NOT_WRITTEN = {
     "autograd.ops._both": _PART,
-    "functional.dropout._dropout_rule": "random numbers differ from run to run: dropout is "
-    "exported in evaluation mode, in which it does nothing",
+    "functional.dropout._alpha_dropout_rule": _RANDOM,
+    "functional.dropout._dropout_rule": _RANDOM,
     "functional.norm._by_sample": _PART,
-    "functional.loss._axis_sum": _LOSS,
-    "functional.loss._binary_rule": _LOSS,
-    "functional.loss._divided_sum": _LOSS,
-    "functional.loss._pick_rule": _LOSS,
-    "functional.loss._squared_difference": _LOSS,
+} | {
+    rule: "a loss compares with targets: export the network without it"
+    for rule in RULES
+    if rule.startswith("functional.loss.") and rule not in EMITTERS
 }
 
 
@@ -235,9 +253,6 @@ def _assemble(builder, inputs, outputs, name):
     from fastconv import __version__
 
     helper = builder.helper
-    size = sum(tensor.ByteSize() for tensor in builder.initializers.values())
-    if size > LARGEST_MODEL:
-        raise ValueError(f"the model's arrays have {size} bytes; an ONNX file holds less than 2 GB")
 
     def described(name, value: Value):
         dtype = helper.np_dtype_to_tensor_dtype(builder.dtype(value))
