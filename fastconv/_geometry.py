@@ -16,6 +16,7 @@ from fastconv._checks import integer, integers
 
 # Bounded, so that a program whose image sizes vary forever does not grow.
 CACHED_SHAPES = 512
+SAME = ("same_upper", "same_lower")
 
 
 def padding_pairs(padding, n, kernel, stride, dilation, size=None):
@@ -27,7 +28,7 @@ def padding_pairs(padding, n, kernel, stride, dilation, size=None):
     before, as in ONNX.
     """
     if isinstance(padding, str):
-        if padding in ("same_upper", "same_lower") and size is not None:
+        if padding in SAME and size is not None:
             axes = zip(size, kernel, stride, dilation, strict=True)
             total = [max((-(-n // s) - 1) * s + window_size(k, d) - n, 0) for n, k, s, d in axes]
             pairs = tuple((t // 2, t - t // 2) for t in total)
@@ -382,8 +383,10 @@ def strided_windows(
     kernel = integers("kernel_size", kernel, n, minimum=1)
     stride = kernel if stride is None else integers("stride", stride, n, minimum=1)
     dilation = integers("dilation", dilation, n, minimum=1)
+    by_name = isinstance(padding, str) and padding in SAME
+    by_pairs = by_name or (not isinstance(padding, str) and np.ndim(padding) == 2)
+    padding = padding if by_pairs else integers("padding", padding, n, minimum=0)
     pairs = padding_pairs(padding, n, kernel, stride, dilation, size)
-    by_pairs = isinstance(padding, str) or np.ndim(padding) == 2
     if not by_pairs and any(2 * p > k for (p, _), k in zip(pairs, kernel, strict=True)):
         raise ValueError(f"padding={padding} must be at most half of kernel_size={kernel}")
     span = tuple(map(window_size, kernel, dilation))

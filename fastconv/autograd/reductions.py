@@ -95,8 +95,8 @@ def _reduce(needs, x, axes, *, function, keepdim):
     y = np.asarray(forward(x, axes)).astype(x.dtype, copy=False)
 
     def backward(g):
-        g = g.reshape(y.shape) * slope(x, y, axes)
-        return np.broadcast_to(g, x.shape), None
+        dx = g.reshape(y.shape) * slope(x, y, axes)
+        return dx if dx.shape == x.shape else np.broadcast_to(dx, x.shape).copy(), None
 
     return (y if keepdim else y.squeeze(axes)), backward
 
@@ -169,7 +169,7 @@ def _einsum(needs, *arrays, equation):
         # an index of this array alone was summed: every place has the same gradient
         for place, c in enumerate(sources[i]):
             dx = dx if c in kept else np.expand_dims(dx, place)
-        return np.broadcast_to(dx, arrays[i].shape)
+        return dx if dx.shape == arrays[i].shape else np.broadcast_to(dx, arrays[i].shape).copy()
 
     return y, lambda g: tuple(gradient(i, g) if need else None for i, need in enumerate(needs))
 

@@ -17,7 +17,7 @@ from fastconv.onnx.registry import operator
 
 __all__ = []
 
-_NAMED = {"SAME_UPPER": "same_upper", "SAME_LOWER": "same_lower", "VALID": "valid"}
+_SAME = {"SAME_UPPER": "same_upper", "SAME_LOWER": "same_lower"}
 
 
 def spatial(x):
@@ -29,11 +29,11 @@ def spatial(x):
 
 def padding(auto_pad, pads, n):
     """ONNX's two attributes as the padding of :mod:`fastconv._geometry`."""
-    if auto_pad != "NOTSET":
-        if auto_pad not in _NAMED:
-            raise ValueError(f"auto_pad must be NOTSET or one of {tuple(_NAMED)}, got {auto_pad!r}")
-        return _NAMED[auto_pad]
-    pads = (0,) * (2 * n) if pads is None else pads
+    if auto_pad in _SAME:
+        return _SAME[auto_pad]
+    if auto_pad not in ("NOTSET", "VALID"):
+        raise ValueError(f"auto_pad must be NOTSET, VALID, {' or '.join(_SAME)}, got {auto_pad!r}")
+    pads = (0,) * (2 * n) if pads is None or auto_pad == "VALID" else pads
     if len(pads) != 2 * n:
         raise ValueError(f"pads must be {2 * n} sizes, got {pads}")
     return tuple(zip(pads[:n], pads[n:], strict=True))
@@ -101,8 +101,6 @@ def conv_transpose(
         cut = [a - o for a, o in zip(whole, output_shape[-n:], strict=True)]
         pads = _halves(cut, pads == "same_upper")
         bounded((len(x), w.shape[1] * group, *output_shape[-n:]), x.dtype)
-    elif pads == "valid":
-        pads = ((0, 0),) * n
     if all(before == after >= 0 for before, after in pads):
         same = tuple(before for before, _ in pads)
         return transposed(x, w, b, strides, same, more, group, dilations)
