@@ -88,8 +88,10 @@ cdef inline void _prelu_row(
     const floating* x, const floating* slopes, floating* y, Py_ssize_t channels,
 ) noexcept nogil:
     cdef Py_ssize_t c
+    cdef floating scaled
     for c in range(channels):  # vectorised
-        y[c] = x[c] if x[c] > 0 else x[c] * slopes[c]
+        scaled = x[c] * slopes[c]
+        y[c] = scaled if x[c] <= 0 else x[c]
 
 
 def prelu_backward(
@@ -116,5 +118,5 @@ cdef inline void _prelu_backward_row(
     for c in range(channels):  # vectorised
         scaled = dy[c] * slopes[c]
         product = dy[c] * x[c]
-        dx[c] = dy[c] if x[c] > 0 else scaled
-        products[c] = <floating> 0 if x[c] > 0 else product
+        dx[c] = scaled if x[c] <= 0 else dy[c]
+        products[c] = product if x[c] <= 0 else <floating> 0
