@@ -33,6 +33,7 @@ KERNELS = [
     "layout",
     "norm",
     "optim",
+    "pointwise",
     "pool",
     "small",
     "winograd",

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from fastconv import data, functional, models, nn, optim
+from fastconv import data, functional, models, nn, onnx, optim
 from fastconv._algorithm import algorithm
 from fastconv._config import show_config
 from fastconv._memory import empty_cache, memory_stats, set_cache_limit
@@ -11,15 +11,19 @@ from fastconv.autograd import (
     GradcheckError,
     Tensor,
     cat,
+    clamp,
     concatenate,
     exp,
     gradcheck,
     is_grad_enabled,
     log,
     matmul,
+    maximum,
+    minimum,
     no_grad,
     sqrt,
     stack,
+    where,
 )
 from fastconv.compiler import InferencePlan, compile, load_plan
 from fastconv.functional import col2im, im2col
@@ -36,6 +40,7 @@ __all__ = [
     "__version__",
     "algorithm",
     "cat",
+    "clamp",
     "col2im",
     "compile",
     "concatenate",
@@ -55,10 +60,13 @@ __all__ = [
     "log",
     "manual_seed",
     "matmul",
+    "maximum",
     "memory_stats",
+    "minimum",
     "models",
     "nn",
     "no_grad",
+    "onnx",
     "optim",
     "save",
     "set_cache_limit",
@@ -66,4 +74,5 @@ __all__ = [
     "show_config",
     "sqrt",
     "stack",
+    "where",
 ]

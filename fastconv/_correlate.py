@@ -111,6 +111,10 @@ class Fixed:
             self._kept[key] = make()
         return self._kept[key]
 
+    def part(self, key):
+        """The same for one of several products."""
+        return self._kept.setdefault(("part", key), Fixed())
+
 
 class _NotKept:
     def get(self, key, w, make):

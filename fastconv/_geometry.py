@@ -16,15 +16,23 @@ from fastconv._checks import integer, integers
 
 # Bounded, so that a program whose image sizes vary forever does not grow.
 CACHED_SHAPES = 512
+SAME = ("same_upper", "same_lower")
 
 
-def padding_pairs(padding, n, kernel, stride, dilation):
+def padding_pairs(padding, n, kernel, stride, dilation, size=None):
     """Per axis, the padding (before, after).
 
     `padding` is an int, `n` ints, `n` pairs, "valid" (none) or "same" (output as large as
-    input, the odd one after, as in PyTorch).
+    input, the odd one after, as in PyTorch). For an input of `size` it may also be "same_upper"
+    or "same_lower": the output has size / stride pixels, rounded up, and the odd one is after or
+    before, as in ONNX.
     """
     if isinstance(padding, str):
+        if padding in SAME and size is not None:
+            axes = zip(size, kernel, stride, dilation, strict=True)
+            total = [max((-(-n // s) - 1) * s + window_size(k, d) - n, 0) for n, k, s, d in axes]
+            pairs = tuple((t // 2, t - t // 2) for t in total)
+            return pairs if padding == "same_upper" else tuple((b, a) for a, b in pairs)
         if padding == "valid":
             return ((0, 0),) * n
         if padding != "same":
@@ -204,7 +212,7 @@ def convolution(size, kernel, stride, padding, dilation):
     kernel = integers("kernel_size", kernel, n, minimum=1)
     stride = integers("stride", stride, n, minimum=1)
     dilation = integers("dilation", dilation, n, minimum=1)
-    padding = padding_pairs(padding, n, kernel, stride, dilation)
+    padding = padding_pairs(padding, n, kernel, stride, dilation, size)
     return _convolution(size, kernel, stride, padding, dilation)
 
 
@@ -367,31 +375,37 @@ def strided_windows(
     """Windows of a pooling with a fixed kernel, as in PyTorch.
 
     A window is clipped to the input; the divisor counts its places in the padded input, or
-    in the input alone without `count_include_pad`.
+    in the input alone without `count_include_pad`. Padding by pairs or by name, which PyTorch has
+    not, may be more than half of the kernel.
     """
     n = len(size)
     nonempty("input", size)
     kernel = integers("kernel_size", kernel, n, minimum=1)
     stride = kernel if stride is None else integers("stride", stride, n, minimum=1)
     dilation = integers("dilation", dilation, n, minimum=1)
-    padding = integers("padding", padding, n, minimum=0)
-    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+    by_name = isinstance(padding, str) and padding in SAME
+    by_pairs = by_name or (not isinstance(padding, str) and np.ndim(padding) == 2)
+    padding = padding if by_pairs else integers("padding", padding, n, minimum=0)
+    pairs = padding_pairs(padding, n, kernel, stride, dilation, size)
+    if not by_pairs and any(2 * p > k for (p, _), k in zip(pairs, kernel, strict=True)):
         raise ValueError(f"padding={padding} must be at most half of kernel_size={kernel}")
+    span = tuple(map(window_size, kernel, dilation))
+    if any(max(pair) >= window for pair, window in zip(pairs, span, strict=True)):
+        raise ValueError(f"padding={padding} must be smaller than the window, which spans {span}")
     return _strided_windows(
-        size, kernel, stride, padding, dilation, bool(ceil_mode), bool(count_include_pad)
+        size, kernel, stride, pairs, dilation, bool(ceil_mode), bool(count_include_pad)
     )
 
 
 @lru_cache(CACHED_SHAPES)
-def _strided_windows(size, kernel, stride, padding, dilation, ceil_mode, count_include_pad):
-    pairs = tuple((p, p) for p in padding)
+def _strided_windows(size, kernel, stride, pairs, dilation, ceil_mode, count_include_pad):
     output = output_sizes(size, kernel, stride, pairs, dilation, ceil_mode)
     spans, bounds, divisors = [], [], []
-    for length, k, s, p, d, count in zip(
-        size, kernel, stride, padding, dilation, output, strict=True
+    for length, k, s, (before, after), d, count in zip(
+        size, kernel, stride, pairs, dilation, output, strict=True
     ):
-        start = np.arange(count) * s - p
-        stop = np.minimum(start + window_size(k, d), length + p)
+        start = np.arange(count) * s - before
+        stop = np.minimum(start + window_size(k, d), length + after)
         divisors.append(stop - start)
         stop = np.minimum(stop, length)
         first = np.where(start < 0, start % d, start)  # the first tap inside

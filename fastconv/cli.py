@@ -1,13 +1,14 @@
-"""The ``fastconv`` command: train, predict, bench, info."""
+"""The ``fastconv`` command: train, predict, export, bench, info."""
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-from fastconv import _checks, _plot, data, io, models
+from fastconv import _checks, _plot, data, io, models, onnx
 from fastconv._config import show_config
 from fastconv._threads import set_num_threads
 from fastconv.bench import command as bench
@@ -33,6 +34,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
     _add_predict(commands)
+    _add_export(commands)
     bench.add_to(commands)
     info = commands.add_parser("info", help="print what was built and detected")
     info.set_defaults(run=lambda arguments: show_config())
@@ -95,6 +97,23 @@ def _add_predict(commands):
     predict.add_argument("--top", type=int, default=3, help="classes shown for an image")
     predict.add_argument("--limit", type=int, default=None, help="images shown of each input")
     predict.add_argument("--threads", type=int, default=None)
+
+
+def _add_export(commands):
+    export = commands.add_parser(
+        "export",
+        help="write a trained network as an ONNX file",
+        description="Write a network as an ONNX file, for batches of any size. What 'fastconv "
+        "train' keeps beside the weights (classes, and the pixels' mean and deviation, by which "
+        "images are normalised) becomes metadata of the file.",
+    )
+    export.set_defaults(run=_export)
+    export.add_argument("model", type=Path, help="a file that 'fastconv train' or save wrote")
+    export.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file")
+    export.add_argument(
+        "--size", type=_ints, default=None, help="of the images, as 28,28 (default: in training)"
+    )
+    export.add_argument("--opset", type=int, default=None, help="version of ONNX's operators")
 
 
 def _train(arguments):
@@ -208,6 +227,27 @@ def _predict(arguments):
             best = np.argsort(-p, kind="stable")[:top]
             listed = ", ".join(f"{classifier.classes[i]} {p[i]:.1%}" for i in best)
             print(f"{name}: {listed}")
+
+
+def _export(arguments):
+    model, metadata = models.load_model(arguments.model), io.load_metadata(arguments.model)
+    classifier, shape = metadata.get("classifier"), model.architecture["arguments"]
+    size = arguments.size
+    if size is None:
+        if classifier is None:
+            raise ValueError(f"{arguments.model} names no size of images: give --size")
+        size = Classifier.load(arguments.model).size
+    axes = shape.get("spatial_dims", 2)
+    size = _checks.integers("size", size, axes, minimum=1)
+    dtype = next(model.parameters()).dtype
+    onnx.save(
+        model,
+        arguments.output,
+        np.zeros((1, shape["in_channels"], *size), dtype),
+        metadata={} if classifier is None else {"classifier": json.dumps(classifier)},
+        **({} if arguments.opset is None else {"opset": arguments.opset}),
+    )
+    print(f"wrote {arguments.output}")
 
 
 def _images(source, classifier):

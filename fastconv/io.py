@@ -124,7 +124,7 @@ def save(model_or_state, path, *, metadata=None):
     architecture = getattr(model_or_state, "architecture", None)
     if architecture is not None:
         text = _metadata_text({"architecture": architecture, **(metadata or {})})
-    with _replacement(path) as file:
+    with replacement(path) as file:
         file_format.write(file, arrays, text)
 
 
@@ -301,7 +301,7 @@ def _parse_json_object(text):
 
 
 @contextmanager
-def _replacement(path):
+def replacement(path):
     """A new binary file that takes the place of `path` if the block ends well."""
     # Opened by open(), for tempfile's files ignore the umask.
     temporary = path.with_name(f".fastconv-{secrets.token_hex(8)}.tmp")

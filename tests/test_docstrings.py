@@ -19,15 +19,18 @@ README = Path(__file__).parent.parent / "README.md"
 EXTRAS = {
     "PIL": ["PIL"],
     "matplotlib": ["matplotlib"],
+    "onnx": ["onnx.save", "from onnx import"],
     "sklearn": ["sklearn", '"digits"'],
     "tqdm": ["tqdm"],
 }
 
 
 def modules():
-    """All modules of the package but those that run on import."""
+    """All modules of the package but those that run on import, or need more."""
     found = pkgutil.walk_packages(fastconv.__path__, "fastconv.")
     names = [module.name for module in found if not module.name.endswith("__main__")]
+    if importlib.util.find_spec("onnx") is None:
+        names.remove("fastconv.onnx.backend")
     return ["fastconv", *names]
 
 

@@ -20,7 +20,7 @@ __all__ = ["Tensor", "apply", "is_grad_enabled", "no_grad"]
 
 class _Mode(threading.local):
     recording = True
-    tracer = None  # told of every operator: rule, arrays, options, result
+    tracer = None  # told of every operator: rule, arrays, options, (result, *extra)
 
 
 _mode = _Mode()
@@ -327,7 +327,7 @@ def apply(rule, *inputs, **options):
     result, backward, *extra = rule(tuple(needs), *arrays, **options)
     result = np.asarray(result)  # NumPy makes scalars of arrays without axes
     if _mode.tracer is not None:
-        _mode.tracer(rule, arrays, options, result)
+        _mode.tracer(rule, arrays, options, (result, *extra))
     if tensors:
         recorded = True in needs and result.dtype.kind == "f"
         result = _tensor_of(result)

@@ -86,7 +86,7 @@ def _sqrt(needs, x):
 
 
 def _matmul(needs, a, b):
-    if a.ndim == b.ndim == 2:
+    if a.ndim == b.ndim == 2 and a.dtype.type in _checks.FLOATS:
         return _matrix_product(a, b), lambda g: (
             _matrix_product(g, b, trans_b=True) if needs[0] else None,
             _matrix_product(a, g, trans_a=True) if needs[1] else None,
@@ -120,6 +120,12 @@ def _sum(needs, x, *, axes, keepdim):
     return x.sum(axis=axes, keepdims=keepdim), backward
 
 
+def _mean(needs, x, *, axes, keepdim):
+    y, backward = _sum(needs, x, axes=axes, keepdim=keepdim)
+    count = math.prod(x.shape[axis] for axis in axes)
+    return y / count, lambda g: (backward(g)[0] / count,)
+
+
 def _reshape(needs, x, *, shape):
     before = x.shape
     return x.reshape(shape), lambda g: (g.reshape(before),)
@@ -129,6 +135,17 @@ def _flatten(needs, x, *, first, last):
     before = x.shape
     merged = math.prod(before[first : last + 1])
     return x.reshape(*before[:first], merged, *before[last + 1 :]), lambda g: (g.reshape(before),)
+
+
+def _unflatten(needs, x, *, dim, sizes):
+    before = x.shape
+    dim = _checks.axis("dim", dim, x.ndim)
+    known = math.prod(size for size in sizes if size != -1)
+    fits = known and before[dim] % known == 0 if -1 in sizes else before[dim] == known
+    if not fits:
+        raise ValueError(f"sizes must have the product {before[dim]}, got {sizes}")
+    sizes = [before[dim] // known if size == -1 else size for size in sizes]
+    return x.reshape(*before[:dim], *sizes, *before[dim + 1 :]), lambda g: (g.reshape(before),)
 
 
 def _permute(needs, x, *, axes):
@@ -209,8 +226,7 @@ def _method_sum(self, dim=None, keepdim=False):
 
 def _method_mean(self, dim=None, keepdim=False):
     """Mean over the axes `dim` (an int, ints, or None for all)."""
-    axes = _axes(dim, self.ndim)
-    return _method_sum(self, dim, keepdim) / math.prod(self.shape[a] for a in axes)
+    return apply(_mean, self, axes=_axes(dim, self.ndim), keepdim=keepdim)
 
 
 def _method_pow(self, exponent):
@@ -247,6 +263,22 @@ def _method_flatten(self, start_dim=0, end_dim=-1):
     if first > last:
         raise ValueError(f"start_dim={start_dim} must not come after end_dim={end_dim}")
     return apply(_flatten, self, first=first, last=last)
+
+
+def sizes_of_axis(name, sizes):
+    """Sizes that an axis is cut into: ints, of which one may be -1 and stands for the rest."""
+    if not hasattr(sizes, "__len__") or not len(sizes):
+        raise ValueError(f"{name} must be a sequence of at least one int, got {sizes!r}")
+    sizes = _checks.integers(name, sizes, len(sizes), minimum=-1)
+    if sizes.count(-1) > 1:
+        raise ValueError(f"{name} must hold -1 once at most, got {sizes}")
+    return sizes
+
+
+def _method_unflatten(self, dim, sizes):
+    """The axis `dim` made several, in logical order; one of the sizes may be -1."""
+    dim, sizes = _checks.integer("dim", dim), sizes_of_axis("sizes", sizes)
+    return apply(_unflatten, self, dim=dim, sizes=sizes)
 
 
 def _method_astype(self, dtype):
@@ -403,6 +435,7 @@ for _name, _method in {
     "sqrt": sqrt,
     "sum": _method_sum,
     "transpose": _method_transpose,
+    "unflatten": _method_unflatten,
     "view": _method_reshape,
 }.items():
     setattr(Tensor, _name, _method)

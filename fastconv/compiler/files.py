@@ -2,23 +2,25 @@
 
 import numpy as np
 
-from fastconv import _checks
 from fastconv._activation import Activation
-from fastconv.compiler.graph import Graph, Node, Value
-from fastconv.compiler.operators import OPERATORS, RULES
+from fastconv.compiler.graph import Graph, Node
+from fastconv.compiler.operators import OPERATORS
+from fastconv.compiler.rules import RULES
+from fastconv.compiler.step import Value
+from fastconv.functional.resize import Options
 from fastconv.io import load as load_arrays
 from fastconv.io import load_metadata
 from fastconv.io import save as save_arrays
 
 __all__ = ["DAMAGE", "load", "save"]
 
-VERSION = 1
+VERSION = 2
 # What reading and planning a description may raise that does not fit together.
 DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
-def save(graph, input_shapes, dtype, path):
-    """Write a graph, and the shapes and dtype of its example."""
+def save(graph, input_shapes, path):
+    """Write a graph, and the shapes of its example."""
     constants = {}
     nodes = []
     for node in graph.nodes:
@@ -33,13 +35,13 @@ def save(graph, input_shapes, dtype, path):
                 "operator": node.operator,
                 "inputs": [_encode(name, x, constants) for x in node.inputs],
                 "options": _encode(name, options, constants),
-                "output": node.output.number,
+                "outputs": [value and value.number for value in node.outputs],
             }
         )
     meta = {
         "version": VERSION,
-        "dtype": np.dtype(dtype).name,
         "input_shapes": [list(shape) for shape in input_shapes],
+        "input_dtypes": [graph.dtypes[value].name for value in graph.inputs],
         "inputs": [value.number for value in graph.inputs],
         "outputs": [value.number for value in graph.outputs],
         "several": graph.several,
@@ -49,7 +51,7 @@ def save(graph, input_shapes, dtype, path):
 
 
 def load(path):
-    """(graph, shapes of the example, dtype) of a file."""
+    """(graph, shapes of the example) of a file."""
     meta = load_metadata(path).get("plan")
     if not isinstance(meta, dict) or meta.get("version") != VERSION:
         raise ValueError(f"{path} holds no plan of version {VERSION}")
@@ -58,12 +60,19 @@ def load(path):
         nodes = [_node(entry, constants) for entry in meta["nodes"]]
         inputs, outputs = ([Value(int(n)) for n in meta[key]] for key in ("inputs", "outputs"))
         shapes = [tuple(map(int, shape)) for shape in meta["input_shapes"]]
-        dtype = np.dtype(meta["dtype"])
-        graph = Graph(inputs, nodes, outputs, bool(meta["several"]), {})
-        _check(graph, shapes, dtype)
+        dtypes = dict(zip(inputs, map(_dtype, meta["input_dtypes"]), strict=True))
+        graph = Graph(inputs, nodes, outputs, bool(meta["several"]), {}, dtypes)
+        _check(graph, shapes)
     except DAMAGE as error:
         raise ValueError(f"{path}: the plan is damaged: {error!r}") from None
-    return graph, shapes, dtype
+    return graph, shapes
+
+
+def _dtype(name):
+    dtype = np.dtype(str(name))
+    if dtype.kind not in "biuf":
+        raise ValueError(f"dtype must be one of numbers or bool, got {dtype}")
+    return dtype
 
 
 def _node(entry, constants):
@@ -77,19 +86,21 @@ def _node(entry, constants):
             raise ValueError(f"unknown operator {options['rule']!r}")
         options["function"] = RULES[options["rule"]]
     inputs = tuple(_decode(x, constants) for x in entry["inputs"])
-    return Node(operator, inputs, options, Value(int(entry["output"])))
+    outputs = tuple(None if n is None else Value(int(n)) for n in entry["outputs"])
+    return Node(operator, inputs, options, outputs)
 
 
-def _check(graph, shapes, dtype):
-    if dtype.type not in _checks.FLOATS:
-        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+def _check(graph, shapes):
     if len(shapes) != len(graph.inputs) or not graph.outputs:
         raise ValueError(f"{len(graph.inputs)} inputs, {len(shapes)} shapes, no outputs or some")
     known = set(graph.inputs)
     for node in graph.nodes:
-        if not known.issuperset(node.values()) or node.output in known:
+        made = node.made()
+        if not made or len({*made}) < len(made) or not known.isdisjoint(made):
+            raise ValueError(f"{node.operator} gives {made}, some twice or none")
+        if not known.issuperset(node.values()):
             raise ValueError(f"{node.operator} needs a value that nothing before it gives")
-        known.add(node.output)
+        known.update(made)
     if not known.issuperset(graph.outputs):
         raise ValueError("an output that nothing gives")
 
@@ -108,6 +119,8 @@ def _encode(name, x, constants):
         return {"value": x.number}
     if isinstance(x, Activation):
         return {"activation": [inner(part) for part in x]}
+    if isinstance(x, Options):
+        return {"resize": [inner(part) for part in x]}
     if isinstance(x, np.ndarray):
         key = next(
             (key for key, array in constants.items() if array is x), f"constant_{len(constants)}"
@@ -139,6 +152,7 @@ def _decode(x, constants):
         "float": float,
         "value": lambda number: Value(int(number)),
         "activation": lambda parts: Activation(*(_decode(part, constants) for part in parts)),
+        "resize": lambda parts: Options(*(_decode(part, constants) for part in parts)),
         "array": lambda key: constants[key],
         "dtype": np.dtype,
         "slice": lambda parts: slice(*(_decode(part, constants) for part in parts)),

@@ -17,7 +17,7 @@ def draw(profile, path):
     figure = _plot.figure(figsize=(11, 6.5))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.3])
     ends = list(itertools.accumulate(1e3 * row.seconds for row in profile.rows))
-    starts = [0.0, *ends[:-1]]
+    starts = [0.0, *ends][:-1]
     colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(map(_kind, profile.rows)))}
     _steps(above, profile, starts, ends, colours)
     _memory(below, profile.program, starts, ends, colours, [_kind(row) for row in profile.rows])
@@ -44,13 +44,14 @@ def _steps(axes, profile, starts, ends, colours):
         )  # fmt: skip
     axes.set_ylabel("GFLOP/s of the definition")
     axes.set_title(f"{len(profile.rows)} steps, {1e3 * profile.seconds:.3g} ms")
-    axes.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.08))
+    if shown:
+        axes.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.08))
 
 
 def _memory(axes, program, starts, ends, colours, kinds):
     """A block for each value: when it is needed, and where it lies; stage above stage."""
-    total, offset, number = ends[-1], 0, 0
-    for stage in program.stages:
+    total, offset, number = max(ends, default=0) or 1.0, 0, 0
+    for stage in program.stages * bool(ends):  # without steps there is nothing to show
         last = number + len(stage.steps)
         span = slice(number, last)
         least = LABELLED * total
@@ -59,12 +60,12 @@ def _memory(axes, program, starts, ends, colours, kinds):
     axes.set_ylabel("MB")
     axes.set_xlabel("ms")
     axes.set_xlim(0, total)
-    axes.set_ylim(0, program.size / 1e6)
+    axes.set_ylim(0, max(program.size, 1) / 1e6)
     axes.set_title(f"values: {program.size / 1e6:.3g} MB", fontsize="medium")
 
 
 def _values(axes, stage, offset, starts, ends, colours, kinds, least):
-    makers = {node.output: number for number, node in enumerate(stage.graph.nodes)}
+    makers = {v: number for number, node in enumerate(stage.graph.nodes) for v in node.made()}
     for value, place in stage.places.items():
         made = makers.get(value)
         left = starts[0] if made is None else starts[made]
@@ -76,7 +77,7 @@ def _values(axes, stage, offset, starts, ends, colours, kinds, least):
             edgecolor="white", linewidth=0.5,
         )  # fmt: skip
         if right - left > least:
-            text = "input" if made is None else " x ".join(map(str, stage.shapes[value]))
+            text = "input" if made is None else " x ".join(map(str, stage.specs[value].shape))
             axes.text(
                 (left + right) / 2, bottom + place.size / 2e6, text, fontsize=6, ha="center",
                 va="center", rotation=0 if right - left > 4 * least else 90, clip_on=True,

@@ -1,5 +1,6 @@
 """``compile``: a model as a plan that a user calls, looks at, saves and loads."""
 
+import math
 import threading
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple
@@ -7,32 +8,34 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv import _checks
+from fastconv._activation import NONE
 from fastconv._correlate import Fixed
 from fastconv.autograd import Tensor
 from fastconv.compiler import files
-from fastconv.compiler.fuse import fuse
+from fastconv.compiler.fuse import PRODUCTS, fuse
 from fastconv.compiler.graph import prune, recognise, trace
 from fastconv.compiler.program import Program
 
 __all__ = ["InferencePlan", "Profile", "compile", "load_plan"]
 
 PROGRAMS = 8  # input shapes whose programs are kept
-TOLERANCE = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-9}
+TOLERANCE = {"float16": 1e-1, "float32": 1e-3, "float64": 1e-9}
 
 
 def compile(model, example):
     """A plan for inference: `model` traced once, fused, its memory laid out ahead.
 
-    Batch norm is folded into convolutions and dense layers; bias, activation and residual
-    additions happen while a product's result is still in cache; weights are packed or transformed
-    once; intermediate results share one block of memory by their lifetimes.
+    Batch norm and other factors and constants are folded into convolutions and dense layers; bias,
+    activation and residual additions happen while a product's result is still in cache; weights
+    are packed or transformed once; intermediate results share one block of memory by their
+    lifetimes.
 
     Parameters
     ----------
     model : Module or callable
         Takes and returns Tensors. A module runs in evaluation mode, and is left as it was.
     example : ndarray or tuple of ndarray
-        The inputs, float32 or float64, as the model's parameters are.
+        The inputs, of numbers or bool; floats of the dtype that the model's parameters have.
 
     Returns
     -------
@@ -41,17 +44,19 @@ def compile(model, example):
     Raises
     ------
     TypeError
-        If `example` is not one float array or a tuple of them.
+        If `example` is not an array of numbers or bool, or a tuple of them, or has another dtype
+        than the model takes.
     ValueError
         If the model does something that a trace cannot follow: uses an intermediate result as
-        a plain array, or computes something else for other values.
+        a plain array, computes something else for other values, or has results whose shapes
+        depend on values.
 
     Notes
     -----
     The plan keeps the weights as they are now: training the model further does not change it. Its
     inputs may have other sizes than the example, each of which is planned once; what the model's
     Python code decided for the example's shape (an ``if``, a loop, a ``reshape`` to fixed sizes)
-    stays as it was.
+    stays as it was. What a model of an ONNX file computes of shapes follows the inputs.
 
     Results differ from the model's by rounding, for folded weights and sums in another order.
 
@@ -70,29 +75,55 @@ def compile(model, example):
         raise TypeError(f"model must be a Module or a callable, got {type(model).__name__}")
     examples = _arrays("example", example)
     graph, _ = trace(model, examples)
-    dtype = examples[0].dtype
-    graph = fuse(recognise(prune(graph), dtype))
-    plan = InferencePlan(graph, [x.shape for x in examples], dtype)
+    graph = fuse(recognise(prune(graph)))
+    plan = InferencePlan(graph, [x.shape for x in examples])
+    _check_specs(graph, plan._program(plan.input_shapes).specs)
     _compare(model, plan, examples)
     return plan
 
 
+def _check_specs(graph, specs):
+    """Raise unless every value's shape and dtype, found without its inputs, is the trace's."""
+    for node in graph.nodes:
+        for value in node.made():
+            found, traced = specs[value], graph.spec(value)
+            if found[:2] != traced[:2]:
+                raise ValueError(
+                    f"{_name(node)} gives {traced.dtype} of shape {traced.shape} for the example "
+                    f"and {found.dtype} of shape {found.shape} for other values: a plan cannot "
+                    "follow shapes that depend on values"
+                )
+
+
 def _compare(model, plan, examples):
-    """Raise unless the plan computes what the model does, for other values than the example's."""
-    others = [np.ascontiguousarray(x[..., ::-1] * np.asarray(-0.75, x.dtype)) for x in examples]
-    _, expected = trace(model, others)
+    """Raise unless the plan computes what the model does, for other values than the example's.
+
+    Results that are whole numbers or bool are compared where inputs are: rounding decides others.
+    """
+    others = [_other(x) for x in examples]
+    exact = all(x.dtype.kind != "f" for x in examples)
+    _, expected = trace(model, others, copied=False)
     found = plan(*others)
     found = found if isinstance(found, tuple) else (found,)
     for result, truth in zip(found, expected, strict=True):
-        scale = np.abs(truth[np.isfinite(truth)]).max(initial=0)
-        close = np.isclose(
-            result, truth, rtol=0, atol=TOLERANCE[plan.dtype] * scale, equal_nan=True
-        )
-        if not close.all():
+        if result.shape == truth.shape and truth.dtype.kind != "f" and not exact:
+            continue
+        close = result.shape == truth.shape
+        if close:
+            scale = np.abs(truth[np.isfinite(truth)]).max(initial=0)
+            atol = TOLERANCE.get(truth.dtype.name, 0) * scale
+            close = np.isclose(result, truth, rtol=0, atol=atol, equal_nan=True).all()
+        if not close:
             raise ValueError(
                 "the model computes something else for other values than the example's: a plan "
                 "repeats what was traced, and cannot follow decisions or random numbers"
             )
+
+
+def _other(x):
+    """Other values that a model may be given as it is given `x`."""
+    x = np.flip(x, -1) if x.ndim else x
+    return np.array(x * np.asarray(-0.75, x.dtype) if x.dtype.kind == "f" else x, order="C")
 
 
 class InferencePlan:
@@ -102,14 +133,14 @@ class InferencePlan:
 
     Attributes
     ----------
-    dtype : numpy.dtype
-        Of its inputs and outputs.
     input_shapes : list of tuple of int
         Of the example.
+    input_dtypes : list of numpy.dtype
     """
 
-    def __init__(self, graph, input_shapes, dtype):
-        self.graph, self.dtype = graph, np.dtype(dtype)
+    def __init__(self, graph, input_shapes):
+        self.graph = graph
+        self.input_dtypes = [graph.dtypes[value] for value in graph.inputs]
         self.input_shapes = [tuple(shape) for shape in input_shapes]
         self._kept = defaultdict(Fixed)
         self._lock = threading.Lock()
@@ -122,7 +153,7 @@ class InferencePlan:
         Parameters
         ----------
         *inputs : ndarray
-            Of the example's dtype and, but for their sizes, its shapes; any memory layout.
+            Of the example's dtypes and, but for their sizes, its shapes; any memory layout.
         out : ndarray or tuple of ndarray, optional
             Where to put the outputs. Nothing is then allocated.
 
@@ -145,11 +176,12 @@ class InferencePlan:
     def _shapes(self, arrays):
         if len(arrays) != len(self.graph.inputs):
             raise TypeError(f"the plan takes {len(self.graph.inputs)} inputs, got {len(arrays)}")
-        for number, (x, shape) in enumerate(zip(arrays, self.input_shapes, strict=True)):
+        examples = zip(arrays, self.input_shapes, self.input_dtypes, strict=True)
+        for number, (x, shape, dtype) in enumerate(examples):
             if not isinstance(x, np.ndarray):
                 raise TypeError(f"inputs[{number}] must be an ndarray, got {type(x).__name__}")
-            if x.dtype != self.dtype:
-                raise TypeError(f"inputs[{number}] must have dtype {self.dtype}, got {x.dtype}")
+            if x.dtype != dtype:
+                raise TypeError(f"inputs[{number}] must have dtype {dtype}, got {x.dtype}")
             if x.ndim != len(shape):
                 raise ValueError(
                     f"inputs[{number}] must have {len(shape)} axes, as the example of shape "
@@ -159,14 +191,14 @@ class InferencePlan:
 
     def _targets(self, out, program):
         targets = out if isinstance(out, tuple) else (out,)
-        shapes = [program.shapes[value] for value in self.graph.outputs]
-        if len(targets) != len(shapes):
-            raise TypeError(f"out must hold {len(shapes)} arrays, got {len(targets)}")
-        for target, shape in zip(targets, shapes, strict=True):
-            if not isinstance(target, np.ndarray) or target.dtype != self.dtype:
+        specs = [program.specs[value] for value in self.graph.outputs]
+        if len(targets) != len(specs):
+            raise TypeError(f"out must hold {len(specs)} arrays, got {len(targets)}")
+        for target, spec in zip(targets, specs, strict=True):
+            if not isinstance(target, np.ndarray) or target.dtype != spec.dtype:
                 kind = getattr(target, "dtype", type(target).__name__)
-                raise TypeError(f"out must be an ndarray of {self.dtype}, got {kind}")
-            _checks.shape_is("out", target, shape, "that of the output")
+                raise TypeError(f"out must be an ndarray of {spec.dtype}, got {kind}")
+            _checks.shape_is("out", target, spec.shape, "that of the output")
             if not target.flags.writeable:
                 raise ValueError("out must be writeable, got a read-only array")
         return targets
@@ -177,7 +209,7 @@ class InferencePlan:
         with self._lock:
             program = self._programs.get(key)
             if program is None:
-                program = Program(self.graph, shapes, self.dtype, self._kept)
+                program = Program(self.graph, shapes, self._kept)
                 self._programs[key] = program
                 if len(self._programs) > PROGRAMS:
                     self._programs.popitem(last=False)
@@ -202,7 +234,7 @@ class InferencePlan:
         """
         repeat = _checks.integer("repeat", repeat, minimum=1)
         if not inputs:
-            inputs = [np.zeros(shape, self.dtype) for shape in self.input_shapes]
+            inputs = list(map(np.zeros, self.input_shapes, self.input_dtypes))
         program = self._program(self._shapes(list(inputs)))
         return Profile(program, program.times(inputs, repeat))
 
@@ -234,7 +266,7 @@ class InferencePlan:
         ValueError
             If it has an operator whose arguments a file cannot hold.
         """
-        files.save(self.graph, self.input_shapes, self.dtype, path)
+        files.save(self.graph, self.input_shapes, path)
 
 
 def load_plan(path):
@@ -266,17 +298,10 @@ def load_plan(path):
     >>> bool((same(x) == plan(x)).all())
     True
     """
-    graph, shapes, dtype = files.load(path)
+    graph, shapes = files.load(path)
     try:
-        return InferencePlan(graph, shapes, dtype)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        TypeError,
-        ValueError,
-    ) as error:
+        return InferencePlan(graph, shapes)
+    except files.DAMAGE as error:
         raise ValueError(f"{path}: the plan does not fit together: {error}") from None
 
 
@@ -355,20 +380,29 @@ class Profile:
 
 def _name(node):
     """The operator, and what it does besides."""
-    name = (
-        node.options["rule"].rpartition(".")[2].strip("_")
-        if node.operator == "call"
-        else node.operator
-    )
+    name = node.options.get("function", node.operator)
+    if node.operator in ("call", "view"):
+        name = node.options["rule"] or getattr(name, "__name__", "an operator")
+        name = name.rpartition(".")[2].strip("_")
+    if node.operator == "views":
+        rules = (rule for rule, *_ in node.options["views"])
+        name = " + ".join(rule.rpartition(".")[2].strip("_") for rule in rules)
     activation = node.options.get("activation")
-    if node.operator in ("conv", "linear", "norm") and node.inputs[-1] is not None:
+    if node.operator in (*PRODUCTS, "norm") and node.inputs[-1] is not None:
         name += " + residual"
-    if activation is not None and node.operator != "rectify" and activation.slope != 1:
-        name += " + relu" if activation.slope == 0 else " + leaky relu"
-        name += "6" if activation.top == 6 else ""
+    if activation is not None and node.operator != "rectify" and activation != NONE:
+        name += f" + {_rectifier(activation)}"
     if node.options.get("floor") == 0:
         name = "relu + " + name
     return name
+
+
+def _rectifier(activation):
+    slope, top = activation
+    if slope == 0 and top == 6:
+        return "relu6"
+    name = {0: "relu", 1: "top"}.get(slope, "leaky relu")
+    return name if top == math.inf else f"{name} {top:g}"
 
 
 def _arrays(name, example):
@@ -377,9 +411,7 @@ def _arrays(name, example):
     if not examples:
         raise TypeError(f"{name} must hold at least one array, got an empty tuple")
     for x in examples:
-        if not isinstance(x, np.ndarray) or x.dtype.type not in _checks.FLOATS:
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf" or not x.dtype.isnative:
             kind = getattr(x, "dtype", type(x).__name__)
-            raise TypeError(f"{name} must be ndarrays of float32 or float64, got {kind}")
-    if len({x.dtype for x in examples}) > 1:
-        raise TypeError(f"{name} must hold arrays of one dtype, got {[x.dtype for x in examples]}")
+            raise TypeError(f"{name} must be ndarrays of numbers or bool, got {kind}")
     return examples

@@ -8,10 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastconv import _checks
 from fastconv._layout import channels_last
 from fastconv._memory import empty
 from fastconv._threads import get_num_threads, threads_for
-from fastconv.compiler.operators import OPERATORS, Value, dense
+from fastconv.compiler.fuse import join_views
+from fastconv.compiler.graph import prune
+from fastconv.compiler.operators import OPERATORS
+from fastconv.compiler.step import Spec, Value, dense, laid
 from fastconv.kernels import layout
 
 __all__ = ["Program"]
@@ -20,11 +24,6 @@ LINE = 64  # bytes: arrays begin at cache lines
 # Where a batch's values leave a cache of so many bytes, a few images at a time pass through the
 # first steps, as far as their weights stay there.
 CACHE = 8 << 20
-# Operators whose images do not depend on each other.
-BY_IMAGE = {
-    "add", "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "conv", "linear", "max_pool",
-    "norm", "rectify",
-}  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -44,15 +43,22 @@ class Program:
     graph : Graph
     shapes : sequence of tuple of int
         Of the inputs.
-    dtype : numpy.dtype
     kept : dict
-        By node, what keeps its weights as kernels read them.
+        By value, what keeps the weights of the node that makes it as kernels read them.
+
+    Attributes
+    ----------
+    specs : dict
+        By value, its :class:`Spec`.
     """
 
-    def __init__(self, graph, shapes, dtype, kept):
-        self.graph = graph
-        whole = Stage(graph, shapes, dtype, kept)
-        self.shapes = whole.shapes
+    def __init__(self, graph, shapes, kept):
+        inputs = {
+            value: Spec(tuple(shape), graph.dtypes[value])
+            for value, shape in zip(graph.inputs, shapes, strict=True)
+        }
+        whole = Stage(graph, inputs, kept)
+        self.graph, self.specs = whole.graph, whole.specs
         self.stages = _in_stages(whole, kept)
         self.size = sum(stage.size for stage in self.stages)
         self.idle = deque()  # memory and calls for one run at a time
@@ -90,65 +96,141 @@ class Program:
 
 
 class Stage:
-    """Steps, and places for their values, of all images or of some at a time."""
+    """Steps, and places for their values, of all images or of some at a time.
 
-    def __init__(self, graph, shapes, dtype, kept, repeat=1):
-        self.graph, self.dtype, self.repeat = graph, np.dtype(dtype), repeat
-        self.shapes = dict(zip(graph.inputs, map(tuple, shapes), strict=True))
-        self.steps = []
+    What follows from constants and the shapes of inputs is computed here, once, and has neither
+    steps nor places.
+    """
+
+    def __init__(self, graph, specs, kept, repeat=1):
+        self.repeat, self.specs = repeat, dict(specs)
+        steps = {}
         for node in graph.nodes:
-            self.steps.append(self._step(node, kept[node.output]))
-            self.shapes[node.output] = self.steps[-1].shape
+            inputs = [self.specs[x] if isinstance(x, Value) else None for x in node.inputs]
+            step = self._step(node, inputs, kept)
+            outputs = _computed(node, step, inputs)
+            for value, spec in zip(node.outputs, outputs, strict=True):
+                if value is not None:
+                    self.specs[value], steps[value] = spec, step
+        self.known = {value for value, spec in self.specs.items() if spec.value is not None}
+        self.graph = join_views(prune(graph, self.known), self.specs, steps)
+        self.steps = [steps[node.made()[0]] for node in self.graph.nodes]
         self.homes = self._homes()
         self.places, self.size = _arrange(self._lives(), self.bytes)
 
-    def _step(self, node, kept):
-        shapes = [self.shapes[x] if isinstance(x, Value) else None for x in node.inputs]
-        step = OPERATORS[node.operator](node.inputs, node.options, shapes, self.dtype, kept)
+    def _step(self, node, inputs, kept):
+        step = OPERATORS[node.operator](node.inputs, node.options, inputs, kept[node.made()[0]])
         if step is None:
+            shapes = [spec.shape for spec in inputs if spec is not None]
             raise ValueError(f"a plan cannot run {node.operator} on inputs of shape {shapes}")
+        if len(step.outputs) != len(node.outputs):
+            raise ValueError(f"{node.operator} has {len(step.outputs)} outputs")
         return step
 
     def bytes(self, value):
-        return math.prod(self.shapes[value]) * self.dtype.itemsize
+        return self.specs[value].nbytes
 
     def _homes(self):
-        """The value in whose memory each value lies: another one's for an alias."""
+        """The value in whose memory each lies: another one's for an alias and over dead ones."""
         homes = {value: value for value in self.graph.inputs}
         for node, step in zip(self.graph.nodes, self.steps, strict=True):
-            homes[node.output] = homes[node.inputs[0]] if step.alias else node.output
+            homes.update((value, value) for value in node.made())
+            if step.alias:
+                homes[node.output] = homes[node.inputs[0]]
+        last = self._last_uses(homes)
+        for number, (node, step) in enumerate(zip(self.graph.nodes, self.steps, strict=True)):
+            over = [node.inputs[i] for i in step.over]
+            dead = [
+                homes[x]
+                for x in over
+                if isinstance(x, Value)
+                and x in homes
+                and last[homes[x]] == number
+                and self.bytes(x) == self.bytes(homes[x]) == self.bytes(node.output)
+            ]
+            if dead and not step.alias:
+                old, home = node.output, dead[0]
+                last[home] = last.pop(old)
+                homes.update((value, home) for value in homes if homes[value] == old)
         return homes
+
+    def _last_uses(self, homes):
+        """{value with memory of its own: last step that needs it}."""
+        last = dict.fromkeys(homes.values(), 0)
+        for number, node in enumerate(self.graph.nodes):
+            for value in (*node.values(), *node.made()):
+                if value in homes:
+                    last[homes[value]] = number
+        for value in self.graph.outputs:
+            if value in homes:
+                last[homes[value]] = len(self.graph.nodes)
+        return last
 
     def _lives(self):
         """{value with memory of its own: (step that makes it, last step that needs it)}."""
-        lives = dict.fromkeys(self.graph.inputs, (0, 0))
+        first = dict.fromkeys(self.graph.inputs, 0)
         for number, node in enumerate(self.graph.nodes):
-            home = self.homes[node.output]
-            lives[home] = lives.get(home, (number, number))[0], number
-            for value in node.values():
-                home = self.homes[value]
-                lives[home] = lives[home][0], number
-        for value in self.graph.outputs:
-            home = self.homes[value]
-            lives[home] = lives[home][0], len(self.graph.nodes)
-        return lives
+            for value in node.made():
+                first.setdefault(self.homes[value], number)
+        last = self._last_uses(self.homes)
+        return {home: (first[home], last[home]) for home in last}
+
+
+def _computed(node, step, inputs):
+    """The specs of a node's outputs, with values where all of its inputs' are known."""
+    outputs = step.outputs
+    if any(spec is not None and spec.value is None for spec in inputs):
+        return [spec and spec._replace(value=_laid_out(spec.value, spec)) for spec in outputs]
+    arrays = [
+        x if spec is None else spec.value for x, spec in zip(node.inputs, inputs, strict=True)
+    ]
+    made = [spec and spec.value for spec in outputs]
+    if step.alias:
+        made = [laid(_bytes(arrays[0]), outputs[0])]
+    elif any(spec is not None and spec.value is None for spec in outputs):
+        made = [spec and laid(np.empty(spec.nbytes, np.uint8), spec) for spec in outputs]
+        step.bind(arrays, made, empty)()
+    return [
+        spec and spec._replace(value=_laid_out(array, spec))
+        for spec, array in zip(outputs, made, strict=True)
+    ]
+
+
+def _laid_out(array, spec):
+    """`array` in the memory order that steps read, and read-only; None if there is none."""
+    if array is None:
+        return None
+    placed = laid(np.empty(spec.nbytes, np.uint8), spec)
+    placed[...] = array
+    placed.flags.writeable = False
+    return placed
+
+
+def _bytes(array):
+    """The memory of a value's array, which has no gaps."""
+    axes, _ = dense(array.shape)
+    return array.transpose(axes).reshape(-1).view(np.uint8)
 
 
 def _in_stages(whole, kept):
     """The stage of a whole graph, or one of its first steps on a few images and one of the rest."""
-    graph, shapes = whole.graph, whole.shapes
-    batch = {shapes[value][:1] for value in graph.inputs}
+    graph, specs = whole.graph, whole.specs
+    batch = {specs[value].shape[:1] for value in graph.inputs}
     first = _first_steps(whole)
     if len(batch) > 1 or not first:
         return [whole]
     ((images,),) = batch
-    head, tail = _cut(graph, first)
+    head, tail = _cut(graph, first, whole.known)
+    known = {value: specs[value] for value in whole.known}
 
     def stage(part, count):
-        cut = [(count, *shapes[value][1:]) for value in part.inputs]
-        return Stage(part, cut, whole.dtype, kept, images // count)
+        cut = {
+            value: specs[value]._replace(shape=(count, *specs[value].shape[1:]))
+            for value in part.inputs
+        }
+        return Stage(part, known | cut, kept, images // count)
 
-    fitting = CACHE // stage(head, 1).size
+    fitting = CACHE // max(stage(head, 1).size, 1)
     count = max(n for n in range(1, images + 1) if images % n == 0 and n <= max(fitting, 1))
     return [whole] if count == images else [stage(head, count), stage(tail, images)]
 
@@ -156,13 +238,15 @@ def _in_stages(whole, kept):
 def _first_steps(whole):
     """How many of the first steps should see few images at a time."""
     weights = 0
-    for number, node in enumerate(whole.graph.nodes):
-        images = {whole.shapes[value][:1] for value in (*node.values(), node.output)}
-        moved = sum(whole.bytes(value) for value in (*node.values(), node.output))
+    for number, (node, step) in enumerate(zip(whole.graph.nodes, whole.steps, strict=True)):
+        values = (*node.values(), *node.made())
+        images = {whole.specs[value].shape[:1] for value in values}
+        moved = sum(whole.bytes(value) for value in values)
         weights += sum(x.nbytes for x in node.inputs if isinstance(x, np.ndarray))
         if (
-            node.operator not in BY_IMAGE
-            or images != {whole.shapes[whole.graph.inputs[0]][:1]}
+            not step.by_image
+            or images != {whole.specs[whole.graph.inputs[0]].shape[:1]}
+            or not whole.known.isdisjoint(values)
             or moved <= CACHE
             or weights > CACHE // 4  # a transform makes them four times as large
         ):
@@ -170,13 +254,13 @@ def _first_steps(whole):
     return len(whole.graph.nodes)
 
 
-def _cut(graph, first):
+def _cut(graph, first, known):
     """The graph of the first nodes, and that of the others."""
     before, after = graph.nodes[:first], graph.nodes[first:]
     needed = {value: None for node in after for value in node.values()}
     needed.update(dict.fromkeys(graph.outputs))
-    made = {node.output for node in after}
-    inputs = [value for value in needed if value not in made]
+    made = {value for node in after for value in node.made()}
+    inputs = [value for value in needed if value not in made and value not in known]
     used = {value for node in before for value in node.values()}
     head = graph._replace(
         inputs=[value for value in graph.inputs if value in used],
@@ -241,28 +325,30 @@ class _Bound:
 
     def __init__(self, stage):
         self.inputs, self.repeat = stage.graph.inputs, stage.repeat
-        self.images = stage.shapes[self.inputs[0]][0] if stage.repeat > 1 else 0
+        self.images = stage.specs[self.inputs[0]].shape[0] if stage.repeat > 1 else 0
         scratch = _Scratch(None)
         memory = empty((stage.size,), np.uint8)
         self._bind(stage, memory, scratch)  # to learn what scratch is needed
         self._bind(stage, memory, _Scratch(empty((scratch.most,), np.uint8)))
 
     def _bind(self, stage, memory, scratch):
-        self.arrays = {
-            value: _view(memory, stage.places[stage.homes[value]].offset, shape, stage.dtype)
-            for value, shape in stage.shapes.items()
-        }
+        self.arrays = {value: stage.specs[value].value for value in stage.known}
+        for value, home in stage.homes.items():
+            start = stage.places[home].offset
+            self.arrays[value] = laid(memory[start:], stage.specs[value])
         self.calls = []
         for node, step in zip(stage.graph.nodes, stage.steps, strict=True):
             scratch.used = 0
             inputs = [self.arrays[x] if isinstance(x, Value) else x for x in node.inputs]
+            outputs = [None if value is None else self.arrays[value] for value in node.outputs]
             if not step.alias:
-                self.calls.append(step.bind(inputs, self.arrays[node.output], scratch.take))
+                self.calls.append(step.bind(inputs, outputs, scratch.take))
 
 
 def _copy(given, array):
     """array := given, of any layout."""
-    if given.flags.c_contiguous and 3 <= given.ndim <= 5 and given.size:
+    flags, floats = given.flags, given.dtype.type in _checks.FLOATS
+    if flags.c_contiguous and flags.aligned and floats and 3 <= given.ndim <= 5 and given.size:
         memory = channels_last(array)
         n, channels = given.shape[:2]
         layout.transpose(
@@ -288,13 +374,6 @@ class _Scratch:
         if self.memory is None:
             return empty(shape, dtype)
         return self.memory[start : start + size].view(dtype).reshape(shape)
-
-
-def _view(memory, offset, shape, dtype):
-    """A value's array, in the memory order that steps read."""
-    back, order = dense(shape)
-    size = math.prod(shape) * dtype.itemsize
-    return memory[offset : offset + size].view(dtype).reshape(order).transpose(back)
 
 
 def _arrange(lives, size_of):

@@ -3,7 +3,29 @@
 Names, arguments, defaults and results are those of ``torch.nn.functional``.
 """
 
-from fastconv.functional.activation import leaky_relu, log_softmax, relu, relu6, softmax
+from fastconv.functional.activation import (
+    celu,
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    logsigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softmin,
+    softplus,
+    softsign,
+    tanh,
+)
 from fastconv.functional.conv import (
     conv1d,
     conv2d,
@@ -12,17 +34,24 @@ from fastconv.functional.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from fastconv.functional.dropout import dropout
+from fastconv.functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from fastconv.functional.fold import col2im, fold, im2col, unfold
 from fastconv.functional.interpolate import interpolate
 from fastconv.functional.linear import linear
 from fastconv.functional.loss import (
+    binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    cosine_similarity,
     cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
     mse_loss,
     nll_loss,
+    smooth_l1_loss,
 )
-from fastconv.functional.norm import batch_norm
+from fastconv.functional.norm import batch_norm, group_norm, instance_norm, layer_norm
 from fastconv.functional.pad import pad
 from fastconv.functional.pool import (
     adaptive_avg_pool1d,
@@ -44,6 +73,7 @@ from fastconv.functional.pool import (
     max_unpool2d,
     max_unpool3d,
 )
+from fastconv.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -52,11 +82,15 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
+    "channel_shuffle",
     "col2im",
     "conv1d",
     "conv2d",
@@ -64,14 +98,31 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "elu",
     "fold",
+    "gelu",
+    "group_norm",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "huber_loss",
     "im2col",
+    "instance_norm",
     "interpolate",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
+    "logsigmoid",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
@@ -81,11 +132,23 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "mish",
     "mse_loss",
     "nll_loss",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "prelu",
     "relu",
     "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
     "softmax",
+    "softmin",
+    "softplus",
+    "softsign",
+    "tanh",
     "unfold",
 ]

@@ -70,9 +70,10 @@ def conv2d(
         The kernels, of the input's dtype.
     bias : Tensor or ndarray of shape (K,), optional
     stride, dilation : int or tuple of int, default 1
-    padding : int, tuple of int, tuple of pairs, "same" or "valid", default 0
+    padding : int, tuple of int, tuple of pairs, or str, default 0
         Zeros around the input: for all axes, per axis, or per axis (before, after). "same"
-        keeps the size (stride 1 only), "valid" pads nothing.
+        keeps the size (stride 1 only), "valid" pads nothing. "same_upper" gives size / stride
+        pixels, rounded up, the odd zero after; "same_lower" before.
     groups : int, default 1
         Output channels of group g see the input channels of group g alone.
     algorithm : {"auto", "gemm", "direct", "winograd"}, optional

@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from fastconv import _checks, _geometry
 from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty
@@ -101,28 +99,33 @@ def interpolate(
     )
 
 
-def _interpolate_rule(needs, x, *, size, scale_factor, mode, align_corners, recompute, antialias):
+def _interpolate_rule(needs, x, **options):
     x = _checks.as_float_array("input", x)
-    _check(x, mode, align_corners, antialias)
-    _geometry.nonempty("input", x.shape[2:])
-    output, scales = _sizes(x.shape[2:], size, scale_factor, recompute)
-    if mode == "area":
-        return adaptive_avg(x, False, output)
-    axes = zip(x.shape[2:], output, scales, strict=True)
+    tables = tables_of(x.shape, **options)
+    if options["mode"] == "area":
+        return adaptive_avg(x, False, tuple(each.output for each in tables))
+    return resample(x, tables)
+
+
+def tables_of(shape, *, size, scale_factor, mode, align_corners, recompute, antialias):
+    """Of every spatial axis of an input of `shape`; of "area" only the sizes count."""
+    _check(shape, mode, align_corners, antialias)
+    _geometry.nonempty("input", shape[2:])
+    output, scales = _sizes(shape[2:], size, scale_factor, recompute)
+    axes = zip(shape[2:], output, scales, strict=True)
     if mode in ALIGNED:
         how = mode, bool(align_corners), bool(antialias)
-        return resample(x, tuple(_table(*axis, *how) for axis in axes))
-    exact = mode == "nearest-exact"
-    return resample(x, tuple(torch_nearest(*axis, exact) for axis in axes))
+        return tuple(_table(*axis, *how) for axis in axes)
+    return tuple(torch_nearest(*axis, mode == "nearest-exact") for axis in axes)
 
 
-def _check(x, mode, align_corners, antialias):
+def _check(shape, mode, align_corners, antialias):
     _checks.one_of("mode", mode, tuple(MODES))
-    if x.ndim - 2 not in MODES[mode]:
+    if len(shape) - 2 not in MODES[mode]:
         axes = " or ".join(str(n + 2) for n in MODES[mode])
         raise ValueError(
             f"input must have {axes} axes (batch, channels, spatial) with mode={mode!r}, "
-            f"got shape {x.shape}"
+            f"got shape {shape}"
         )
     if align_corners is not None:
         _checks.boolean("align_corners", align_corners)
@@ -183,28 +186,40 @@ def resample(x, tables, fill=0.0):
 
     `fill` is the value where a table has a place outside.
     """
-    image, dtype = channels_last(x), x.dtype
-    y = _resampled(image, tables, dtype)
-    for axis, each in enumerate(_geometry.three(tables, None), 1):
-        if each is not None and each.outside is not None:
-            y[(slice(None),) * axis + (each.outside,)] = fill
 
     def backward(g):
         transposed = tuple(each.transposed for each in tables)
-        return (channels_first(_resampled(channels_last(g), transposed, dtype), x.ndim),)
+        return (_resampled(g, transposed, fill),)
 
-    return channels_first(y, x.ndim), backward
+    return _resampled(x, tables, fill), backward
 
 
-def _resampled(image, tables, dtype):
-    n, *_, width, channels = image.shape
+def _resampled(x, tables, fill):
+    image = channels_last(x)
     output = _geometry.three([each.output for each in tables], 1)
-    y = empty((n, *output, channels), dtype)
-    if y.size:
-        packed = pack(tables, np.dtype(dtype))
-        taps = math.prod(len(each.places) / each.output for each in tables)
-        threads = threads_for(y.size * max(1, math.ceil(taps)))
-        sums = workspace(threads, width * channels, dtype)
-        part = PART if len(tables) == 1 else output[2]
-        kernels.resample(image, y, *packed, sums, part, threads)
-    return y
+    y = empty((len(image), *output, image.shape[4]), x.dtype)
+    bind(image, tables, y, fill)()
+    return channels_first(y, x.ndim)
+
+
+def bind(image, tables, y, fill=0.0, take=empty):
+    """A call that resizes `image` to `y`, both (N, D, H, W, C), by the tables of spatial axes."""
+    if not y.size:
+        return lambda: None
+    taps = math.prod(len(each.places) / each.output for each in tables)
+    threads = threads_for(y.size * max(1, math.ceil(taps)))
+    work = workspace(threads, image.shape[3] * image.shape[4], y.dtype, take)
+    part = PART if len(tables) == 1 else y.shape[3]
+    arguments = image, y, *pack(tables, y.dtype), work, part, threads
+    outside = [
+        (slice(None),) * axis + (each.outside,)
+        for axis, each in enumerate(_geometry.three(tables, None), 1)
+        if each is not None and each.outside is not None
+    ]
+
+    def call():
+        kernels.resample(*arguments)
+        for places in outside:
+            y[places] = fill
+
+    return call

@@ -1,18 +1,19 @@
-"""Batch normalisation."""
+"""Normalisation by batch, by sample and group of channels, and over the last axes."""
+
+import math
 
 import numpy as np
 
 from fastconv import _checks
 from fastconv._activation import NONE, RELU, RELU6
-from fastconv._geometry import three
-from fastconv._layout import channels_first, channels_last
+from fastconv._layout import logical_order
 from fastconv._memory import empty
 from fastconv._threads import threads_for, workspace
 from fastconv.autograd.engine import Tensor, apply
-from fastconv.functional._shared import block_rows
+from fastconv.functional._shared import Rows, block_rows, channel_sums
 from fastconv.kernels import norm as kernels
 
-__all__ = ["batch_norm"]
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm"]
 
 
 def batch_norm(
@@ -110,28 +111,202 @@ def normalize(
     activation=NONE,
 ):
     """:func:`batch_norm` with any :class:`fastconv._activation.Activation` of slope >= 0."""
-    eps, momentum = _checks.real("eps", eps), _checks.real("momentum", momentum)
-    if eps < 0:
-        raise ValueError(f"eps must not be negative, got {eps}")
+    eps, momentum = _epsilon(eps), _checks.real("momentum", momentum)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must be given together, got one None")
     if not training and running_mean is None:
         raise ValueError(
             "running_mean and running_var must be given unless training=True, got None"
         )
-    running = [r.data if isinstance(r, Tensor) else r for r in (running_mean, running_var)]
     return apply(
         _batch_norm_rule,
         input,
         weight,
         bias,
         residual,
-        running=running,
+        running=_arrays(running_mean, running_var),
         training=bool(training),
         momentum=momentum,
         eps=eps,
         activation=activation,
     )
+
+
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    """Normalise every group of channels of every sample [1]_.
+
+    y = (x - mean) / sqrt(var + eps) * weight + bias, mean and variance those of a group.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray of shape (N, C) or (N, C, *spatial)
+        float32 or float64, of any memory layout.
+    num_groups : int
+        Divides C; a group is C / num_groups neighbouring channels.
+    weight, bias : Tensor or ndarray of shape (C,), optional
+    eps : float, default 1e-5
+
+    Returns
+    -------
+    Tensor or ndarray of the input's shape
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, `num_groups` does not divide C, or the input is one group of a
+        single value.
+    TypeError
+        For dtypes other than float32 or float64, or mixed ones.
+
+    References
+    ----------
+    .. [1] Y. Wu, K. He, "Group Normalization", ECCV 2018.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> F.group_norm(np.array([[1.0, 3.0, 5.0, 9.0]]), 2).round(3)
+    array([[-1.,  1., -1.,  1.]])
+    """
+    groups = _checks.integer("num_groups", num_groups, minimum=1)
+    return apply(_group_norm_rule, input, weight, bias, groups=groups, eps=_epsilon(eps))
+
+
+def instance_norm(
+    input,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats=True,
+    momentum=0.1,
+    eps=1e-5,
+):
+    """Normalise every channel of every sample [1]_.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray of shape (N, C, *spatial)
+        float32 or float64, of any memory layout.
+    running_mean, running_var : ndarray or Tensor of shape (C,), or None
+        Used as mean and variance if not `use_input_stats`; otherwise updated in place:
+        running += momentum * (mean over the samples - running), variances with one value less.
+    weight, bias : Tensor or ndarray of shape (C,), optional
+    use_input_stats : bool, default True
+        Whether to take mean and variance from the input.
+    momentum : float, default 0.1
+    eps : float, default 1e-5
+
+    Returns
+    -------
+    Tensor or ndarray of the input's shape
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, if not `use_input_stats` without running statistics, or if
+        `use_input_stats` with a single value per channel and sample.
+    TypeError
+        For dtypes other than float32 or float64, or mixed ones.
+
+    References
+    ----------
+    .. [1] D. Ulyanov, A. Vedaldi, V. Lempitsky, "Instance Normalization: The Missing Ingredient
+       for Fast Stylization", 2016.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> F.instance_norm(np.array([[[1.0, 3.0], [5.0, 9.0]]])).round(3)
+    array([[[-1.,  1.],
+            [-1.,  1.]]])
+    """
+    if np.ndim(input) < 3:
+        raise ValueError(
+            "input must have at least 3 axes (batch, channels, spatial), got shape "
+            f"{np.shape(input)}"
+        )
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise ValueError(
+                "running_mean and running_var must be given unless use_input_stats=True, got None"
+            )
+        return normalize(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if math.prod(np.shape(input)[2:]) == 1:
+        raise ValueError(
+            "input must have more than one value per channel and sample to be normalised by, got "
+            f"shape {np.shape(input)}"
+        )
+    return apply(
+        _instance_norm_rule,
+        input,
+        weight,
+        bias,
+        running=_arrays(running_mean, running_var),
+        momentum=_checks.real("momentum", momentum),
+        eps=_epsilon(eps),
+    )
+
+
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """Normalise over the last axes [1]_.
+
+    y = (x - mean) / sqrt(var + eps) * weight + bias, mean and variance over these axes.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        float32 or float64, of any memory layout.
+    normalized_shape : int or sequence of int
+        The sizes of the last axes of the input.
+    weight, bias : Tensor or ndarray of shape `normalized_shape`, optional
+    eps : float, default 1e-5
+
+    Returns
+    -------
+    Tensor or ndarray of the input's shape
+
+    Raises
+    ------
+    ValueError
+        If the input's last axes have other sizes, or shapes do not fit.
+    TypeError
+        For dtypes other than float32 or float64, or mixed ones.
+
+    References
+    ----------
+    .. [1] J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", 2016.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv.functional as F
+    >>> F.layer_norm(np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]), 3).round(3)
+    array([[-1.225,  0.   ,  1.225],
+           [-1.225,  0.   ,  1.225]])
+    """
+    shape = layer_shape(normalized_shape)
+    return apply(_layer_norm_rule, input, weight, bias, shape=shape, eps=_epsilon(eps))
+
+
+def layer_shape(normalized_shape):
+    """`normalized_shape` as a tuple of at least one int."""
+    given = normalized_shape
+    sizes = given if hasattr(given, "__len__") else (given,)
+    if not len(sizes):
+        raise ValueError(f"normalized_shape must name at least one axis, got {given!r}")
+    return _checks.integers("normalized_shape", sizes, len(sizes), minimum=0)
+
+
+def _epsilon(eps):
+    eps = _checks.real("eps", eps)
+    if eps < 0:
+        raise ValueError(f"eps must not be negative, got {eps}")
+    return eps
+
+
+def _arrays(*running):
+    """Running statistics, which are updated where they are."""
+    return [r.data if isinstance(r, Tensor) else r for r in running]
 
 
 def _check(x, w, b, residual, running, training):
@@ -165,19 +340,9 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
     )
     _check(x, w, b, residual, running, training)
     shape, dtype = x.shape, x.dtype
-    if x.ndim > 5:  # any number of spatial axes, seen as one
-        x = x.reshape(*shape[:2], -1)
-    ndim, seen = x.ndim, x.shape
-
-    def as_rows(array):
-        return channels_last(array.reshape(seen)).reshape(-1, shape[1])
-
-    def as_image(rows):
-        memory = (seen[0], *three(seen[2:], 1), seen[1])
-        return channels_first(rows.reshape(memory), ndim).reshape(shape)
-
-    rows = as_rows(x)
-    added = None if residual is None else as_rows(residual)
+    matrices = Rows(shape)
+    rows = matrices.of(x)
+    added = None if residual is None else matrices.of(residual)
     count = rows.shape[0]
     if training:
         if count == 1:
@@ -201,7 +366,7 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
 
     @_quiet
     def backward(g):
-        dy, act = as_rows(g), activation
+        dy, act = matrices.of(g), activation
         kept = None if result is None else empty(rows.shape, dtype)
         total, product = backward_sums(rows, dy, mean_, scale, shift, result, act, kept)
         if kept is not None:
@@ -220,15 +385,150 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
             if rows.size:
                 factors = (np.asarray(c, dtype) for c in (full, slope, offset))
                 kernels.backward_input(rows, dy, mean_, scale, shift, *act, *factors, dx, threads)
-            dx = as_image(dx)
+            dx = matrices.image(dx)
         return (
             dx,
             (product * inverse).astype(dtype) if needs[1] else None,
             total.astype(dtype) if needs[2] else None,
-            (g if kept is None else as_image(kept)) if needs[3] else None,
+            (g if kept is None else matrices.image(kept)) if needs[3] else None,
         )
 
-    return as_image(y), backward
+    return matrices.image(y), backward
+
+
+def _group_norm_rule(needs, x, w, b, *, groups, eps):
+    x, w, b = _checks.as_float_arrays({"input": x}, {"weight": w, "bias": b})
+    _check(x, w, b, None, (None, None), False)
+    if x.shape[1] % groups:
+        raise ValueError(f"num_groups must divide the {x.shape[1]} channels, got {groups}")
+    if x.size == groups:
+        raise ValueError(f"input must have more than one value per group, got shape {x.shape}")
+    return _by_sample(needs, x, w, b, groups, eps)[:2]
+
+
+def _instance_norm_rule(needs, x, w, b, *, running, momentum, eps):
+    x, w, b = _checks.as_float_arrays({"input": x}, {"weight": w, "bias": b})
+    _check(x, w, b, None, running, True)
+    y, backward, mean, var = _by_sample(needs, x, w, b, x.shape[1], eps)
+    count = math.prod(x.shape[2:])
+    if x.size:
+        _update(running, (mean.mean(axis=0), var.mean(axis=0) * count / (count - 1)), momentum)
+    return y, backward
+
+
+@_quiet
+def _by_sample(needs, x, w, b, groups, eps):
+    """(y, backward, mean, var): normalised by the statistics of each sample's groups of channels.
+
+    They are combined from those of the channels, which batch norm's loops give sample by sample.
+    """
+    dtype, matrices = x.dtype, Rows(x.shape)
+    n, channels = x.shape[:2]
+
+    places, of_group = math.prod(matrices.memory[1:-1]), channels // groups
+
+    def samples(array):
+        return matrices.of(array).reshape(n, places, channels)
+
+    def over_groups(values):
+        """The mean over each group of channels, for each of its channels."""
+        means = values.reshape(n, groups, of_group).sum(axis=2) / max(of_group, 1)
+        return np.repeat(means, of_group, axis=1)
+
+    rows = samples(x)
+    found = np.array([moments(sample) for sample in rows]).reshape(n, 2, channels)
+    mean = over_groups(found[:, 0])
+    var = over_groups(found[:, 1] + (found[:, 0] - mean) ** 2)
+    inverse = 1 / np.sqrt(var + eps)
+    gamma = 1.0 if w is None else w.astype(np.float64)
+    mean_, scale = mean.astype(dtype), (gamma * inverse).astype(dtype)
+    # mean is rounded to dtype, so the shift makes up for what that loses
+    shift = ((0.0 if b is None else b) + (mean_ - mean) * gamma * inverse).astype(dtype)
+    y = empty(rows.shape, dtype)
+    threads = threads_for(places * channels)
+    for i in range(n if x.size else 0):
+        kernels.normalize(rows[i], mean_[i], scale[i], shift[i], None, *NONE, y[i], threads)
+
+    @_quiet
+    def backward(g):
+        dy, sums = samples(g), np.zeros((n, 2, channels))
+        for i, sample in enumerate(rows):
+            sums[i] = backward_sums(sample, dy[i], mean_[i], scale[i], shift[i], None, NONE, None)
+        # sum dy (x - mean), from sums about the rounded mean
+        total, product = sums[:, 0], sums[:, 1] + (mean_ - mean) * sums[:, 0]
+        dx = None
+        if needs[0]:
+            # dx = gamma dy / s - mean(gamma dy) / s - xhat mean(gamma dy xhat) / s, means over the
+            # group, xhat = (x - mean) / s, s = 1 / inverse
+            full = gamma * inverse
+            slope = -(inverse**3) * over_groups(gamma * product) / max(places, 1)
+            offset = -inverse * over_groups(gamma * total) / max(places, 1)
+            offset = offset + slope * (mean_ - mean)
+            full, slope, offset = (np.asarray(c, dtype) for c in (full, slope, offset))
+            dx = empty(rows.shape, dtype)
+            for i in range(n if g.size else 0):
+                arguments = mean_[i], scale[i], shift[i], *NONE, full[i], slope[i], offset[i]
+                kernels.backward_input(rows[i], dy[i], *arguments, dx[i], threads)
+            dx = matrices.image(dx)
+        return (
+            dx,
+            (product * inverse).sum(axis=0).astype(dtype) if needs[1] else None,
+            total.sum(axis=0).astype(dtype) if needs[2] else None,
+        )
+
+    return matrices.image(y), backward, mean, var
+
+
+@_quiet
+def _layer_norm_rule(needs, x, w, b, *, shape, eps):
+    x, w, b = _checks.as_float_arrays({"input": x}, {"weight": w, "bias": b})
+    if x.shape[-len(shape) :] != shape:
+        raise ValueError(f"input must end with the axes normalized_shape={shape}, got {x.shape}")
+    for name, array in (("weight", w), ("bias", b)):
+        if array is not None:
+            _checks.shape_is(name, array, shape, "normalized_shape")
+    dtype, count = x.dtype, math.prod(shape)
+    rows = logical_order(x).reshape(x.size // max(count, 1), count)
+    normal = empty(rows.shape, dtype)
+    # the mean is rounded to dtype; what that loses is small and found again
+    np.subtract(rows, _row_means(rows).astype(dtype), out=normal)
+    normal -= _row_means(normal).astype(dtype)
+    inverse = (1 / np.sqrt(_row_means(normal, normal) + eps)).astype(dtype)
+    normal *= inverse
+    gamma = None if w is None else w.reshape(-1)
+    y = normal.copy() if w is None else normal * gamma
+    if b is not None:
+        y += b.reshape(-1)
+
+    @_quiet
+    def backward(g):
+        dy = logical_order(g).reshape(rows.shape)
+        dx = dw = db = None
+        if needs[0]:
+            # dx = (h - mean(h) - xhat mean(h xhat)) / s with h = gamma dy, xhat = (x - mean) / s
+            h = dy if w is None else dy * gamma
+            dx = normal * _row_means(h, normal).astype(dtype)
+            np.subtract(h, dx, out=dx)
+            dx -= _row_means(h).astype(dtype)
+            dx *= inverse
+            dx = dx.reshape(x.shape)
+        if needs[1]:
+            dw = channel_sums(dy * normal).astype(dtype).reshape(shape)
+        if needs[2]:
+            db = channel_sums(dy).astype(dtype).reshape(shape)
+        return dx, dw, db
+
+    return y.reshape(x.shape), backward
+
+
+def _row_means(a, b=None):
+    """Means of the rows of a matrix, or of a product of two, in float64, as a column."""
+    total = (
+        a.sum(axis=1, dtype=np.float64)
+        if b is None
+        else np.einsum("ij,ij->i", a, b, dtype=np.float64)
+    )
+    return (total / a.shape[1])[:, None]
 
 
 def _update(running, batch, momentum):

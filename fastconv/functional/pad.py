@@ -3,7 +3,9 @@
 import numpy as np
 
 from fastconv import _checks
+from fastconv.autograd.arrays import as_ints
 from fastconv.autograd.engine import apply
+from fastconv.autograd.reductions import as_axes
 
 __all__ = ["pad"]
 
@@ -88,7 +90,31 @@ def _sources(n, before, after, mode):
 
 
 def _pad_rule(needs, x, *, pairs, mode, fill):
-    x = _checks.as_float_array("input", x)
+    return _padded(_checks.as_float_array("input", x), pairs, mode, fill)
+
+
+def _pad_arrays(needs, x, pads, value, axes, *, mode):
+    """As ONNX has it: arrays `pads`, all before and then all after, of `axes` or all axes, and
+    `value`, of one. Any dtype.
+    """
+    pairs = pairs_of(pads, axes, x.ndim)
+    mode = {"edge": "replicate", "wrap": "circular"}.get(mode, mode)
+    fill = 0 if value is None else np.asarray(value).item()
+    y, backward = _padded(x, pairs, _checks.one_of("mode", mode, MODES), fill)
+    return y, lambda g: (*backward(g), None, None, None)
+
+
+def pairs_of(pads, axes, ndim):
+    """Those of ONNX's Pad as (before, after) of every axis."""
+    axes, sizes = as_axes(axes, ndim), as_ints("pads", pads)
+    pairs = [(0, 0)] * ndim
+    for axis, before, after in zip(axes, sizes[: len(axes)], sizes[len(axes) :], strict=True):
+        pairs[axis] = before, after
+    return pairs
+
+
+def _padded(x, pairs, mode, fill):
+    """(result, backward)."""
     _check(x.shape, pairs, mode)
     if mode == "constant":
         return _pad_constant(x, pairs, fill)

@@ -9,6 +9,7 @@ from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty, zeros
 from fastconv._threads import threads_for
 from fastconv.autograd.engine import apply
+from fastconv.autograd.ops import _astype
 from fastconv.kernels import pool as kernels
 
 __all__ = [
@@ -61,8 +62,9 @@ def max_pool2d(
         float32 or float64, of any memory layout.
     kernel_size : int or tuple of int
     stride : int or tuple of int, default `kernel_size`
-    padding : int or tuple of int, default 0
-        Places of minus infinity on both sides, at most half of `kernel_size`.
+    padding : int, tuple of int, tuple of pairs, or str, default 0
+        Places of minus infinity on both sides, at most half of `kernel_size`; more by pairs
+        (before, after) for each axis, or "same_upper" and "same_lower" of :func:`conv2d`.
     dilation : int or tuple of int, default 1
     ceil_mode : bool, default False
         Let the last window reach beyond the input.
@@ -193,8 +195,8 @@ def avg_pool2d(
         float32 or float64, of any memory layout.
     kernel_size : int or tuple of int
     stride : int or tuple of int, default `kernel_size`
-    padding : int or tuple of int, default 0
-        Zeros on both sides, at most half of `kernel_size`.
+    padding : int, tuple of int, tuple of pairs, or str, default 0
+        Zeros on both sides, as in :func:`max_pool2d`.
     ceil_mode : bool, default False
         Let the last window reach beyond the padded input; what is beyond does not count.
     count_include_pad : bool, default True
@@ -367,7 +369,7 @@ def adaptive_max_pool3d(input, output_size, return_indices=False):
 def _max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     result, index = apply(_max_rule, input, n=n, options=options)
-    return (result, index.astype(np.int64)) if return_indices else result
+    return (result, _whole(index)) if return_indices else result
 
 
 def max_pool_of_relu(n, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
@@ -382,7 +384,11 @@ def max_pool_of_relu(n, input, kernel_size, stride=None, padding=0, dilation=1, 
 
 def _adaptive_max_pool(n, input, output_size, return_indices):
     result, index = apply(_adaptive_max_rule, input, n=n, output_size=output_size)
-    return (result, index.astype(np.int64)) if return_indices else result
+    return (result, _whole(index)) if return_indices else result
+
+
+def _whole(index):
+    return apply(_astype, index, dtype=np.dtype(np.int64))
 
 
 def _max_unpool(n, input, indices, kernel_size, stride, padding, output_size):

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from fastconv._activation import NONE, RELU, RELU6, Activation
 from fastconv.functional.activation import rectify
+from fastconv.nn.activation import LeakyReLU, ReLU, ReLU6
 from fastconv.nn.module import Module
 from fastconv.nn.norm import BatchNorm2d
-from fastconv.nn.simple import LeakyReLU, ReLU, ReLU6
 
 __all__ = ["Identity", "ModuleList", "Residual", "Sequential"]
 

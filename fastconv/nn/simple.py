@@ -1,13 +1,16 @@
-"""Dense, activation, dropout, padding and reshaping layers."""
+"""Dense, dropout, padding and reshaping layers."""
 
 import numpy as np
 
 import fastconv.functional as F
 from fastconv import _checks
+from fastconv.autograd.ops import sizes_of_axis
 from fastconv.nn.conv import default_weights
 from fastconv.nn.module import Module
 
 __all__ = [
+    "AlphaDropout",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
@@ -15,19 +18,20 @@ __all__ = [
     "ConstantPad2d",
     "ConstantPad3d",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Flatten",
-    "LeakyReLU",
     "Linear",
-    "LogSoftmax",
-    "ReLU",
-    "ReLU6",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
-    "Softmax",
+    "Unflatten",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
@@ -74,63 +78,6 @@ class Linear(Module):
         return text if self.bias is not None else text + ", bias=False"
 
 
-class ReLU(Module):
-    """:func:`fastconv.functional.relu` as a layer."""
-
-    def __init__(self, inplace=False):
-        super().__init__()
-        self.inplace = bool(inplace)
-
-    def forward(self, input):
-        return F.relu(input, self.inplace)
-
-    def extra_repr(self):
-        return "inplace=True" if self.inplace else ""
-
-
-class ReLU6(ReLU):
-    """:func:`fastconv.functional.relu6` as a layer."""
-
-    def forward(self, input):
-        return F.relu6(input, self.inplace)
-
-
-class LeakyReLU(Module):
-    """:func:`fastconv.functional.leaky_relu` as a layer."""
-
-    def __init__(self, negative_slope=0.01, inplace=False):
-        super().__init__()
-        self.negative_slope = _checks.real("negative_slope", negative_slope)
-        self.inplace = bool(inplace)
-
-    def forward(self, input):
-        return F.leaky_relu(input, self.negative_slope, self.inplace)
-
-    def extra_repr(self):
-        return f"{self.negative_slope}" + (", inplace=True" if self.inplace else "")
-
-
-class Softmax(Module):
-    """:func:`fastconv.functional.softmax` as a layer."""
-
-    def __init__(self, dim):
-        super().__init__()
-        self.dim = _checks.integer("dim", dim)
-
-    def forward(self, input):
-        return F.softmax(input, self.dim)
-
-    def extra_repr(self):
-        return f"dim={self.dim}"
-
-
-class LogSoftmax(Softmax):
-    """:func:`fastconv.functional.log_softmax` as a layer."""
-
-    def forward(self, input):
-        return F.log_softmax(input, self.dim)
-
-
 class Dropout(Module):
     """:func:`fastconv.functional.dropout` in training mode, the identity in evaluation.
 
@@ -153,6 +100,99 @@ class Dropout(Module):
 
     def extra_repr(self):
         return f"p={self.p}"
+
+
+class Dropout1d(Dropout):
+    """:func:`fastconv.functional.dropout1d`: whole channels; see :class:`Dropout`."""
+
+    def forward(self, input):
+        return F.dropout1d(input, self.p, self.training, self.inplace, self.generator)
+
+
+class Dropout2d(Dropout):
+    """:func:`fastconv.functional.dropout2d`: whole channels; see :class:`Dropout`."""
+
+    def forward(self, input):
+        return F.dropout2d(input, self.p, self.training, self.inplace, self.generator)
+
+
+class Dropout3d(Dropout):
+    """:func:`fastconv.functional.dropout3d`: whole channels; see :class:`Dropout`."""
+
+    def forward(self, input):
+        return F.dropout3d(input, self.p, self.training, self.inplace, self.generator)
+
+
+class AlphaDropout(Dropout):
+    """:func:`fastconv.functional.alpha_dropout`, for SELU networks; see :class:`Dropout`."""
+
+    def forward(self, input):
+        return F.alpha_dropout(input, self.p, self.training, self.inplace, self.generator)
+
+
+class PixelShuffle(Module):
+    """:func:`fastconv.functional.pixel_shuffle` as a layer."""
+
+    def __init__(self, upscale_factor):
+        super().__init__()
+        self.upscale_factor = _checks.integer("upscale_factor", upscale_factor, minimum=1)
+
+    def forward(self, input):
+        return F.pixel_shuffle(input, self.upscale_factor)
+
+    def extra_repr(self):
+        return f"upscale_factor={self.upscale_factor}"
+
+
+class PixelUnshuffle(Module):
+    """:func:`fastconv.functional.pixel_unshuffle` as a layer."""
+
+    def __init__(self, downscale_factor):
+        super().__init__()
+        self.downscale_factor = _checks.integer("downscale_factor", downscale_factor, minimum=1)
+
+    def forward(self, input):
+        return F.pixel_unshuffle(input, self.downscale_factor)
+
+    def extra_repr(self):
+        return f"downscale_factor={self.downscale_factor}"
+
+
+class ChannelShuffle(Module):
+    """:func:`fastconv.functional.channel_shuffle` as a layer."""
+
+    def __init__(self, groups):
+        super().__init__()
+        self.groups = _checks.integer("groups", groups, minimum=1)
+
+    def forward(self, input):
+        return F.channel_shuffle(input, self.groups)
+
+    def extra_repr(self):
+        return f"groups={self.groups}"
+
+
+class Unflatten(Module):
+    """The axis `dim` made several, in logical order; one of the sizes may be -1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.Unflatten(1, (3, -1))(np.zeros((2, 12))).shape
+    (2, 3, 4)
+    """
+
+    def __init__(self, dim, unflattened_size):
+        super().__init__()
+        self.dim = _checks.integer("dim", dim)
+        self.unflattened_size = sizes_of_axis("unflattened_size", unflattened_size)
+
+    def forward(self, input):
+        return input.unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self):
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class Flatten(Module):

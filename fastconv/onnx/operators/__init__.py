@@ -1,0 +1,1 @@
+"""Operators, by theme: importing a module enters its functions in the table."""
