@@ -41,6 +41,7 @@ COORDINATES = {
         i * (size - 1) / (length - 1) if length > 1 else 0 * i
     ),
     "asymmetric": lambda i, size, length, scale, output, roi: i / scale,
+    "tf_half_pixel_for_nn": lambda i, size, length, scale, output, roi: (i + 0.5) / scale,
     "tf_crop_and_resize": lambda i, size, length, scale, output, roi: (
         roi[0] * (size - 1) + i * (roi[1] - roi[0]) * (size - 1) / (length - 1)
         if length > 1
@@ -165,6 +166,7 @@ def table(size, output, scale, how, length=None):
         outside = ~((x >= 0) & (x <= size - 1))  # NaN too, of a region without end
         x[outside] = 0
     if how.mode == "nearest":
+        x = np.round(x, 9)  # what is whole stays so, whatever the scale's last bit
         return _gather(size, ROUNDINGS[how.rounding](x), outside)
     weight, radius = FILTERS[how.mode]
     shrink = min(scale, 1.0) if how.antialias else 1.0

@@ -4,6 +4,7 @@ import re
 import unittest
 import warnings
 
+import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="ONNX's tests come with the package onnx")
@@ -105,3 +106,17 @@ def test_what_is_out_of_scope_is_not_supported():
         for name in operators.split():
             with pytest.raises(OnnxError, match="is not supported"):
                 find(name, 20, "node")
+
+
+def test_protocol():
+    from fastconv.onnx import OnnxError, backend
+
+    made = onnx.helper.make_node("Clip", ["x", "", "top"], ["y"])
+    x = np.array([-3.0, 2.0, 9.0], np.float32)
+    (y,) = backend.run_node(made, [x, np.array(4, np.float32)], opset_version=13)
+    assert y.tolist() == [-3, 2, 4]
+    assert [backend.supports_device(d) for d in ("CPU", "CPU:0", "CUDA")] == [True, True, False]
+    with pytest.raises(OnnxError, match="device must be CPU, got CUDA"):
+        backend.prepare(onnx.ModelProto(), "CUDA")
+    with pytest.raises(TypeError, match="model must be a ModelProto, got bytes"):
+        backend.prepare(b"")

@@ -102,6 +102,27 @@ def test_form_of_opset(name):
     assert_allclose(result, expected, rtol=1e-6)
 
 
+COORDINATES = [
+    "half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_coordinates_of_resize(mode, coordinates, rng):
+    if coordinates == "tf_half_pixel_for_nn" and mode != "nearest":
+        pytest.skip("it is for nearest neighbours")
+    x = rng.standard_normal((1, 2, 5, 7)).astype(np.float32)
+    options = {"mode": mode, "coordinate_transformation_mode": coordinates}
+    if mode == "nearest":
+        options["nearest_mode"] = "floor"
+    for sizes in ((1, 2, 8, 9), (1, 2, 4, 5)):
+        nodes = [node("Resize", ["x", "none", "none", "sizes"], **options)]
+        arrays = {"sizes": ints(*sizes), "none": np.empty(0, np.float32)}
+        model = make(nodes, {"x": [1, 2, 5, 7]}, ("y",), arrays, 11)
+        assert_allclose(run(model, x), reference(model, x), rtol=1e-4, atol=1e-5)
+
+
 def test_opset_decides_what_an_operator_means():
     with pytest.raises(OnnxError, match=r"node 0 \(Slice\).*attribute .(starts|ends)"):
         load(make([node("Slice", "x", starts=[1], ends=[9])], {"x": [3]}, opset=13))
@@ -299,6 +320,16 @@ def test_inputs_are_checked(rng):
 
 def test_onnx_is_imported_only_when_it_is_needed():
     code = "import sys, fastconv, fastconv.onnx; sys.exit('onnx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_missing_package_is_named():
+    code = (
+        "import sys; sys.modules['onnx'] = None; import fastconv.onnx\n"
+        "try: fastconv.onnx.load(b'x')\n"
+        "except ImportError as error: sys.exit(\"'fastconv[onnx]'\" not in str(error))\n"
+        "sys.exit(2)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

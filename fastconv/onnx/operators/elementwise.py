@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from fastconv import _checks
 from fastconv import functional as F
 from fastconv.autograd import arrays, ops, pointwise, reductions
 from fastconv.autograd.engine import apply
@@ -132,7 +133,7 @@ def mod(a, b, *, fmod: int = 0):
 
 @operator("BitShift", since=11)
 def bit_shift(a, b, *, direction: str):
-    function = {"LEFT": "shift_left", "RIGHT": "shift_right"}[direction]
+    function = f"shift_{_checks.one_of('direction', direction, ('LEFT', 'RIGHT')).lower()}"
     return apply(pointwise._binary, *same_dtype(a, b), function=function)
 
 

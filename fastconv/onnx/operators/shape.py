@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from fastconv import _checks
 from fastconv.autograd import arrays, ops, reductions
 from fastconv.autograd.engine import apply
 from fastconv.functional.pad import _pad_arrays
@@ -156,7 +157,7 @@ def space_to_depth(x, *, blocksize: int, mode: str = "DCR"):
 
 
 def _depth_first(mode):
-    return {"DCR": True, "CRD": False}[mode]
+    return _checks.one_of("mode", mode, ("DCR", "CRD")) == "DCR"
 
 
 # Padding ------------------------------------------------------------------------------------------
