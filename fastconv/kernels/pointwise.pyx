@@ -43,7 +43,7 @@ def apply(
     """y := f(x)."""
     cdef const Pointwise* f = &POINTWISE[number]
     cdef Py_ssize_t i, size
-    for i in prange((x.shape[0] + RUN - 1) // RUN, schedule="static", nogil=True,
+    for i in prange((x.shape[0] + RUN - 1) // RUN, schedule="guided", nogil=True,
                     num_threads=n_threads):
         size = min(RUN, x.shape[0] - i * RUN)
         if floating is float:
@@ -63,7 +63,7 @@ def backward(
     """dx := dy f'(x)."""
     cdef const Pointwise* f = &POINTWISE[number]
     cdef Py_ssize_t i, size
-    for i in prange((dx.shape[0] + RUN - 1) // RUN, schedule="static", nogil=True,
+    for i in prange((dx.shape[0] + RUN - 1) // RUN, schedule="guided", nogil=True,
                     num_threads=n_threads):
         size = min(RUN, dx.shape[0] - i * RUN)
         if floating is float:
@@ -80,7 +80,7 @@ def prelu(
 ):
     """y := x where x > 0, slope x elsewhere."""
     cdef Py_ssize_t i
-    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):
+    for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):
         _prelu_row(&x[i, 0], &slopes[0], &y[i, 0], x.shape[1])
 
 
@@ -104,7 +104,7 @@ def prelu_backward(
 ):
     """Gradients of :func:`prelu`."""
     cdef Py_ssize_t i
-    for i in prange(x.shape[0], schedule="static", nogil=True, num_threads=n_threads):
+    for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):
         _prelu_backward_row(&x[i, 0], &slopes[0], &dy[i, 0], &dx[i, 0], &products[i, 0],
                             x.shape[1])
 
