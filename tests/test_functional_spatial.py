@@ -305,7 +305,7 @@ def dense(axis):
     return matrix
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("coordinates", sorted({*COORDINATES} - {"tf_half_pixel_for_nn"}))
 @pytest.mark.parametrize(
     ("mode", "options"),
     [
@@ -320,7 +320,7 @@ def dense(axis):
     ],
 )
 def test_tables_are_those_of_the_reference_implementation(coordinates, mode, options):
-    """Matrices of ONNX's own evaluator, for sizes and scales that go up and down."""
+    """Matrices of ONNX's own evaluator, which has what opset 13 has, at several sizes and scales."""
     reference = pytest.importorskip(
         "onnx.reference.ops.op_resize", reason="ONNX's evaluator is the oracle"
     )
