@@ -123,7 +123,7 @@ def _sum(needs, x, *, axes, keepdim):
 def _mean(needs, x, *, axes, keepdim):
     y, backward = _sum(needs, x, axes=axes, keepdim=keepdim)
     count = math.prod(x.shape[axis] for axis in axes)
-    return y / count, lambda g: backward(g / count)
+    return y / count, lambda g: (backward(g)[0] / count,)
 
 
 def _reshape(needs, x, *, shape):
