@@ -12,6 +12,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 class _BatchNorm(Module):
     axes = ()  # numbers of axes an input may have
+    optional_state = ("num_batches_tracked",)  # PyTorch has saved it since version 0.4.1
 
     def __init__(
         self,
