@@ -34,6 +34,7 @@ KERNELS = [
     "optim",
     "pool",
     "small",
+    "sparse",
     "winograd",
 ]
 # Instruction sets beyond the platform's baseline: all kernels are built once more for each, into

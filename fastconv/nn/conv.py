@@ -10,17 +10,11 @@ from fastconv._algorithm import ALGORITHMS
 from fastconv._correlate import Prepared
 from fastconv._layout import channels_first
 from fastconv.functional.conv import conv
+from fastconv.functional.pad import PADDING_MODES
 from fastconv.nn import init
 from fastconv.nn.module import Module, Parameter
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "Fold", "Unfold"]
-
-PADDING_MODES = {
-    "zeros": "constant",
-    "reflect": "reflect",
-    "replicate": "replicate",
-    "circular": "circular",
-}
 
 
 def default_weights(module, shape, fan_in, bias, dtype, generator):
