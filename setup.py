@@ -32,6 +32,7 @@ KERNELS = [
     "layout",
     "norm",
     "optim",
+    "planes",
     "pool",
     "small",
     "sparse",
