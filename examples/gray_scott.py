@@ -1,6 +1,6 @@
 """Gray and Scott's reaction and diffusion on a periodic grid, stepped by a convolution stencil.
 
-    python examples/gray_scott.py [--side 256] [--steps 4000] [--output gray_scott.png]
+    python examples/gray_scott.py [--side 256] [--steps 3000] [--output gray_scott.png]
 
 Two substances diffuse and react: u + 2v -> 3v. The Laplacian of both is one convolution with a
 stencil of nine points and periodic boundaries. The same steps in plain NumPy, with np.roll, must
@@ -68,7 +68,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--side", type=int, default=256, help="of the grid; default: 256")
-    add("--steps", type=int, default=4000, help="of time one; default: 4000")
+    add("--steps", type=int, default=3000, help="of time one; default: 3000")
     add("--compared", type=int, default=300, help="first steps beside NumPy's; default: 300")
     add("--feed", type=float, default=0.035, help="of u; default: 0.035")
     add("--kill", type=float, default=0.06, help="of v; default: 0.06")
