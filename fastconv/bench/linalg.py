@@ -50,6 +50,7 @@ class Operator:
         return tuple(array.astype(dtype) for array in (w, x, y))
 
     def forms(self):
+        """The contenders."""
         w, x, y = self.arrays()
         arguments = w[None, None], (1, *x.shape), 1, self.kernel // 2
         ours = linalg.conv_operator(*arguments)
@@ -101,9 +102,11 @@ class Stencil:
         return kernel.astype(dtype)
 
     def start(self, dtype):
+        """The grid before the first step."""
         return np.random.default_rng(0).random((self.side, self.side), np.float32).astype(dtype)
 
     def forms(self):
+        """The contenders."""
         grid = self.start(np.float32)
         step = linalg.conv_operator(
             self.kernel(np.float32)[None, None], (1, *grid.shape), 1, 1, padding_mode="circular"
