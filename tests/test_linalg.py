@@ -117,7 +117,7 @@ def test_products_are_the_convolution(w_shape, shape, options, mode, dtype, rng)
 
 
 @every_mode
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(case=convolutions(), seed=seeds(), data=st.data())
 def test_products_of_any_geometry(mode, case, seed, data):
     options, shape = dict(case.options), case.x_shape[1:]
@@ -252,6 +252,32 @@ def test_matrices_are_the_same_for_any_number_of_threads_and_layout(rng):
             parts = (m.data, m.indices, m.indptr, a @ x, a.T @ y)
             found.append([part.tobytes() for part in parts])
     assert all(other == found[0] for other in found)
+
+
+@pytest.mark.usefixtures("keep_threads")
+@every_dtype
+def test_planes_are_the_same_for_any_number_of_threads(dtype, rng):
+    a = conv_operator(rng.standard_normal((1, 1, 5, 5)).astype(dtype), (1, 90, 2100), padding=2)
+    x = rng.standard_normal(a.shape[1]).astype(dtype)
+    found = []
+    for threads in (1, 2, 3):
+        fastconv.set_num_threads(threads)
+        found.append((a @ x).tobytes() + (a.T @ x).tobytes())
+    assert len(set(found)) == 1
+    result = (a @ x).reshape(90, 2100)
+    around = a.T.matvec(np.eye(1, x.size, 1000).ravel()).reshape(90, 2100)[:3, 998:1003]
+    truth = signal.correlate(x.reshape(90, 2100).astype(float), _kernel(a), "same", "direct")
+    assert_allclose(result, truth, atol=(1e-5 if dtype == np.float32 else 1e-13))
+    assert_allclose(around, _kernel(a)[2:], rtol=1e-6)
+
+
+def _kernel(operator):
+    """A 5x5 kernel, by what becomes of a point: mirrored."""
+    _, height, width = operator.input_shape
+    point = np.zeros((height, width), operator.dtype)
+    point[10, 10] = 1
+    spread = (operator @ point.ravel()).reshape(height, width)
+    return spread[8:13, 8:13][::-1, ::-1].astype(float)
 
 
 @pytest.mark.parametrize("return_index", [False, True])
