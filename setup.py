@@ -34,8 +34,10 @@ KERNELS = [
     "norm",
     "optim",
     "pointwise",
+    "planes",
     "pool",
     "small",
+    "sparse",
     "winograd",
 ]
 # Instruction sets beyond the platform's baseline: all kernels are built once more for each, into

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from fastconv import data, functional, models, nn, onnx, optim
+from fastconv import data, functional, linalg, models, nn, onnx, optim
 from fastconv._algorithm import algorithm
 from fastconv._config import show_config
 from fastconv._memory import empty_cache, memory_stats, set_cache_limit
@@ -53,6 +53,7 @@ __all__ = [
     "gradcheck",
     "im2col",
     "is_grad_enabled",
+    "linalg",
     "load",
     "load_metadata",
     "load_model",

@@ -17,7 +17,7 @@ from fastconv._plan import (
 )
 from fastconv._threads import blas_threads_for, single_threaded_blas, threads_for, workspace
 from fastconv.kernels import conv as gemm
-from fastconv.kernels import direct, grouped, layout, winograd
+from fastconv.kernels import direct, grouped, layout, planes, winograd
 
 __all__ = ["Fixed", "Prepared", "bind", "correlate", "correlate_weight"]
 
@@ -199,6 +199,13 @@ def _dots(plan, x, w, bias, y, epilogue, frame, prepared, take):
     return partial(direct.correlate_dots, *arguments, *_scratch(plan, x.dtype, take))
 
 
+def _planes(plan, x, w, bias, y, epilogue, frame, prepared, take):
+    weights = np.ascontiguousarray(w).reshape(plan.prepared)
+    bias = _padded_bias(bias, 1, 1, 1, x.dtype)[0]
+    arguments = x, weights, bias, y, *epilogue, frame.packed, *plan.cut
+    return partial(planes.correlate, *arguments, *_scratch(plan, x.dtype, take))
+
+
 def _by_tap(plan, w, bias):
     """(taps, input of a group unless it has one, all outputs), and the bias of these."""
     weights = np.ascontiguousarray(w.transpose(2, 3, 4, 5, 0, 1)).reshape(plan.prepared)
@@ -260,6 +267,7 @@ WAYS = {
     "tiles": _tiles,
     "lines": _lines,
     "dots": _dots,
+    "planes": _planes,
     "grouped": _grouped,
     "depthwise": _depthwise,
     "blocks": _blocks,

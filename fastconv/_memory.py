@@ -194,7 +194,7 @@ class _Pool:
             return {name: getattr(self, name) for name in names}
 
 
-def _usable_memory():
+def usable_memory():
     """Bytes that the process may use: the machine's or, if less, its control group's."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -208,7 +208,7 @@ def _usable_memory():
     return total
 
 
-_pool = _Pool(_usable_memory() // SHARE)
+_pool = _Pool(usable_memory() // SHARE)
 
 
 def _after_fork_in_child():

@@ -6,7 +6,8 @@ gemm
     im2col strip by strip and SciPy's BLAS: any shape, any machine, the yardstick.
 direct
     Register tiles on packed weights that read the input in place: any shape. Where groups are
-    narrow (depthwise: of one channel), vectors run along the channels of all groups.
+    narrow (depthwise: of one channel), vectors run along the channels of all groups; of images of
+    a single channel, along their lines.
 winograd
     Minimal filtering, with up to four times fewer multiplications: 3x3 (stride 2 as well), 5x5
     and 2x2 kernels, up to eight taps along a first axis of three, and 3 taps on signals; one
@@ -22,7 +23,7 @@ import math
 from typing import NamedTuple
 
 from fastconv._geometry import CACHED_SHAPES
-from fastconv.kernels import direct, grouped, winograd
+from fastconv.kernels import direct, grouped, planes, winograd
 
 __all__ = [
     "Plan",
@@ -51,6 +52,8 @@ LINES_PIXELS = 512
 # Vectors run along the sum, of few outputs, if there are so many channels; pixels of a strip.
 DOTS_CHANNELS = 8
 DOTS_STRIP = 96
+# Pixels of a line of a single channel at a time: their sums stay in the first-level cache.
+PLANES_PIXELS = 2048
 # Pixels of a strip of narrow groups: enough to pay for its pointers, few enough to stay in cache.
 GROUPED_STRIP = 64
 
@@ -281,6 +284,8 @@ def _plan_gemm(shape, frame):
 @functools.lru_cache(CACHED_SHAPES)
 def plan_direct(shape, frame):
     """The :class:`Plan` of the direct kernel that suits the shape."""
+    if _is_planes(shape, frame):
+        return _plan_planes(shape, frame)
     if _is_grouped(shape):
         return _plan_grouped(shape, frame)
     if _is_dots(shape):
@@ -290,6 +295,17 @@ def plan_direct(shape, frame):
     if shape.groups == 1 and shape.channels < FEW_CHANNELS:
         return _plan_lines(shape, frame, prepared)
     return _plan_tiles(shape, frame, prepared)
+
+
+def _is_planes(shape, frame):
+    return shape.groups == shape.outputs == shape.channels == frame.step[2] == 1
+
+
+def _plan_planes(shape, frame):
+    """cut: (pixels of a line at a time,)."""
+    taps, span = math.prod(frame.taps), min(frame.count[2], PLANES_PIXELS)
+    pointers = taps * planes.tap_size()
+    return Plan("planes", shape.products(frame), (span,), (taps,), work=span, pointers=pointers)
 
 
 def _plan_tiles(shape, frame, prepared):

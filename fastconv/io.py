@@ -17,6 +17,7 @@ import secrets
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -283,8 +284,7 @@ def _parse_json_object(text):
     def unique(pairs):
         result = dict(pairs)
         if len(result) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated = next(key for key in keys if keys.count(key) > 1)
+            repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
             raise ValueError(f"the key {repeated!r} occurs twice")
         return result
 

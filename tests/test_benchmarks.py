@@ -25,6 +25,7 @@ from fastconv.bench import (
     algorithms,
     command,
     harness,
+    linalg,
     loops,
     nets,
     networks,
@@ -332,6 +333,28 @@ def test_loops_beside_a_copy(tmp_path):
             assert max(errors.values()) < 1e-4
 
 
+def test_operators_and_stencils(tmp_path):
+    done = run(tmp_path, *BENCH, "linalg", "--quick", "--rounds", "1", "--json", "samples.json")
+    assert done.returncode == 0, done.stderr
+    samples, times = measured(tmp_path)
+    found = dict(zip(("A x", "A x and its adjoint", "10 steps"), tables(done.stdout), strict=True))
+    rivals_of = {"10 steps": ("NumPy",)}
+    for name, (*rows, mean, lowest) in found.items():
+        others = rivals_of.get(name, ("fftconvolve", "sparse"))
+        for row in rows:
+            ms = times[name, row["layer"]]
+            assert set(ms) == {"fastconv", *others}
+            for other in others:
+                assert float(row[f"vs {other}"]) == near(ms[other] / ms["fastconv"])
+        assert mean["layer"] == f"geometric mean of {len(rows)}"
+        assert lowest["layer"] == f"lowest of {len(rows)}"
+    assert [row["layer"] for row in found["10 steps"][:-2]] == ["heat, 5 points @256"]
+    for record in samples["records"]:
+        for errors in record["errors"].values():
+            assert len(errors) == (2 if "adjoint" in record["pass"] else 1)
+            assert max(errors.values()) < 1e-5
+
+
 def test_bytes_that_must_move():
     # Of two images of 64 x 32 x 32 values of four bytes, each tensor once in each pass, but
     # twice what a mean is taken of before it is used.
@@ -357,7 +380,9 @@ def test_of_equal_maxima_the_first_has_the_gradient():
 
 
 @pytest.mark.parametrize(
-    "layers", [LAYERS, loops.LAYERS, nets.LAYERS], ids=["convolution", "loops", "nets"]
+    "layers",
+    [LAYERS, loops.LAYERS, linalg.LAYERS, nets.LAYERS],
+    ids=["convolution", "loops", "linalg", "nets"],
 )
 def test_quick_layers_are_some_of_all(layers):
     quick = command._choose(layers, None, quick=True)
@@ -853,8 +878,11 @@ def test_other_commands_load_no_benchmark(tmp_path):
         (("conv", "--threads", "5000"), "threads must be at most 4096, got 5000"),
         (("--threads", "0", "conv"), "threads must be at least 1, got 0"),
         (("--threads", "0", "--memory"), "threads must be at least 1, got 0"),
-        ((), "bench takes either a benchmark (conv, algorithms, loops, nets, accuracy) or "),
-        (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, nets, "),
+        (
+            (),
+            "bench takes either a benchmark (conv, algorithms, loops, linalg, nets, accuracy) or ",
+        ),
+        (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, linalg, "),
         (("loops", "--batch", "0"), "batch must be at least 1, got 0"),
         (("accuracy", ".", "--seeds", "0"), "seeds must be at least 1, got 0"),
         (

@@ -30,6 +30,7 @@ from fastconv.data import (
     read_image,
     stratified_split,
 )
+from fastconv.data.npz import read_npz_array
 
 IDX_TYPES = {  # type code: (struct format of an item, dtype)
     0x08: ("B", np.uint8),
@@ -708,6 +709,13 @@ def test_load_npz_refuses(tmp_path, arrays, words):
         load_train_test(path)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_an_array_that_an_npz_does_not_have_is_named(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.ones(2), y=np.ones(2))
+    with pytest.raises(ValueError, match=r"a\.npz: array 'z' cannot be read: there is none.*'y'"):
+        read_npz_array(path, "z")
 
 
 def test_load_npz_refuses_every_truncation(tmp_path):

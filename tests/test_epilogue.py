@@ -57,6 +57,11 @@ CASES = {
         ((2, 4, 50), (12, 4, 7), {"stride": 3}, "direct"),
         ((1, 2, 5, 6, 7), (9, 2, 3, 3, 3), {"padding": 1}, "direct"),
     ],
+    "planes": [
+        ((2, 1, 9, 13), (1, 1, 3, 3), {"padding": 1}, "direct"),
+        ((1, 1, 12, 9), (1, 1, 2, 5), {"padding": 6, "dilation": 3, "stride": (2, 1)}, "direct"),
+        ((1, 1, 2100), (1, 1, 7), {}, "direct"),  # several parts of a line
+    ],
     "dots": [
         *(((2, 9, 6, 7), (k, 9, 3, 3), {"padding": 1}, "direct") for k in (1, 2, 3)),
         ((1, 20, 23), (4, 10, 3), {"groups": 2, "stride": 2}, "direct"),

@@ -3,7 +3,11 @@
 import io
 import json
 import os
+import re
+import shlex
 import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -880,6 +884,62 @@ def test_lies_about_the_length_of_the_header(tmp_path, length, words):
     assert_refused(path, *words, functions=[load_metadata])
 
 
+def test_one_repeated_key_among_many_is_found_at_once(tmp_path):
+    text = ", ".join(f'"{i}": 0' for i in [*range(200_000), 199_999])
+    path = write_safetensors(tmp_path, f"{{{text}}}".encode())
+    assert_refused(path, "'199999'", "twice")
+
+
+def is_layout(header, n_bytes):
+    """Whether every byte of the data belongs to just one tensor, of as many as it needs."""
+    owners = [0] * n_bytes
+    for item in header.values():
+        begin, end = item["data_offsets"]
+        width = {"F32": 4, "I8": 1, "F64": 8, "BF16": 2}[item["dtype"]]
+        size = width
+        for side in item["shape"]:
+            size *= side
+        if not 0 <= begin <= end <= n_bytes or min(item["shape"], default=0) < 0:
+            return False
+        if end - begin != size:
+            return False
+        for i in range(begin, end):
+            owners[i] += 1
+    return all(count == 1 for count in owners)
+
+
+def test_layouts_are_accepted_just_if_they_cover_the_data_once(tmp_path, rng):
+    """Headers that are right, and the same with some numbers moved, in any order."""
+    accepted = 0
+    for _ in range(1500):
+        header, at = {}, 0
+        for i in rng.permutation(int(rng.integers(1, 5))):
+            dtype = rng.choice(["F32", "I8", "F64", "BF16"])
+            shape = rng.integers(0, 3, rng.integers(0, 3)).tolist()
+            end = at + int(np.prod(shape)) * {"F32": 4, "I8": 1, "F64": 8, "BF16": 2}[dtype]
+            header[str(i)] = {"dtype": str(dtype), "shape": shape, "data_offsets": [at, end]}
+            at = end
+        n_bytes = at
+        for _ in range(int(rng.integers(0, 3))):
+            item = header[rng.choice(list(header))]
+            numbers = item[rng.choice(["shape", "data_offsets"])]
+            if numbers:
+                numbers[rng.integers(len(numbers))] += int(rng.choice([-4, -1, 1, 4, 2**40]))
+        if rng.random() < 0.1:
+            n_bytes += 1
+        names = rng.permutation(list(header)).tolist()
+        path = write_safetensors(tmp_path, {n: header[n] for n in names}, bytes(n_bytes))
+        fits = is_layout(header, n_bytes)
+        accepted += fits
+        if fits:
+            assert {n: list(a.shape) for n, a in load(path).items()} == {
+                n: item["shape"] for n, item in header.items()
+            }
+        else:
+            assert_refused(path, functions=[load])
+    assert 300 < accepted < 1200
+
+
 @pytest.mark.parametrize("text", ["not json", "[1]", '{"a": NaN}', '{"a": 1, "a": 2}', ""])
 def test_foreign_metadata_of_a_safetensors_file(tmp_path, text):
     header = {"__metadata__": {"fastconv": text}, "x": entry()}
@@ -908,3 +968,92 @@ def test_what_the_reference_refuses_is_refused(tmp_path, rng):
         except error as refusal:
             raise AssertionError(f"accepted {bytes(damaged)!r}, which {refusal}") from refusal
         assert_same_state(ours, {key: np.array(value) for key, value in theirs.items()})
+
+
+# --- PyTorch's files -----------------------------------------------------------------------------
+
+
+def residual_network(nn):
+    """Of `fastconv.nn` or `torch.nn`: every kind of entry that a ResNet's state dict has."""
+
+    class Block(nn.Module):
+        def __init__(self, width, wider, stride):
+            super().__init__()
+            self.conv1 = nn.Conv2d(width, wider, 3, stride, padding=1, bias=False)
+            self.bn1 = nn.BatchNorm2d(wider)
+            self.conv2 = nn.Conv2d(wider, wider, 3, padding=1, groups=2, bias=False)
+            self.bn2 = nn.BatchNorm2d(wider)
+            self.relu = nn.ReLU()
+            self.downsample = nn.Sequential(
+                nn.Conv2d(width, wider, 1, stride, bias=False), nn.BatchNorm2d(wider)
+            )
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+            return self.relu(y + self.downsample(x))
+
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 7, 2, padding=3, padding_mode="reflect"),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        Block(8, 16, 2),
+        Block(16, 16, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
+
+
+@pytest.fixture
+def trained():
+    """A network of PyTorch that has seen a batch, an input, and its output."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    net = residual_network(torch.nn)
+    x = torch.randn(4, 3, 33, 40)
+    net(x)  # moves running statistics and num_batches_tracked
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    with torch.no_grad():
+        return net, x.numpy(), net.eval()(x).numpy()
+
+
+def assert_same_network(state, x, expected, tolerance=1e-5):
+    ours = residual_network(fastconv.nn)
+    assert ours.load_state_dict(state) == ([], [])
+    np.testing.assert_allclose(
+        ours.eval()(x).data, expected, atol=tolerance * np.abs(expected).max(), rtol=0
+    )
+    assert ours[1].num_batches_tracked == 1
+
+
+def test_a_network_of_pytorch_moves_over(trained, tmp_path):
+    reference = pytest.importorskip("safetensors.torch")
+    net, x, expected = trained
+    state = net.state_dict()
+    assert_same_network(state, x, expected)
+    reference.save_file(state, tmp_path / "a.safetensors")
+    np.savez(tmp_path / "a.npz", **{name: tensor.numpy() for name, tensor in state.items()})
+    save(state, tmp_path / "ours.safetensors")
+    for name in ("a.safetensors", "a.npz", "ours.safetensors"):
+        assert_same_network(load(tmp_path / name), x, expected)
+    for half, tolerance in ((net.bfloat16(), 0.1), (net.half(), 0.1)):
+        reference.save_file(half.state_dict(), tmp_path / "half.safetensors")
+        assert_same_network(load(tmp_path / "half.safetensors"), x, expected, tolerance)
+    reference.save_model(net, tmp_path / "model.safetensors")
+    assert_same_network(load(tmp_path / "model.safetensors"), x, expected, 0.1)
+
+
+def test_the_line_of_the_readme_converts_a_pth(trained, tmp_path):
+    torch = pytest.importorskip("torch")
+    readme = Path(__file__).parent.parent / "README.md"
+    if not readme.is_file():
+        pytest.skip("the README is not here")
+    (line,) = re.findall(r"^python -c .*torch\.load.*$", readme.read_text("utf-8"), re.MULTILINE)
+    net, x, expected = trained
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    _, _, code = shlex.split(line)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
+    assert_same_network(load(tmp_path / "net.safetensors"), x, expected)

@@ -5,6 +5,7 @@ Oracles: finite differences, formulas in NumPy, and torch where it is installed.
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -924,8 +925,9 @@ def test_load_state_dict_reports_everything_and_changes_nothing():
         net.load_state_dict(state)
     message = str(caught.value)
     for words in (
-        ["missing", "first.bias", "offset"],
-        ["unexpected", "extra.weight"],
+        ["missing", "first.bias", "(4,)"],
+        ["missing", "offset"],
+        ["unexpected", "extra.weight", "(3,)"],
         ["inner.0.weight", "(4, 5)", "(4, 4)"],
         ["scale", "()", "(4,)"],
     ):
@@ -955,6 +957,78 @@ def test_load_state_dict_of_other_names_if_not_strict():
         net.load_state_dict({"scale": np.zeros(2)}, strict=False)
 
 
+def test_load_state_dict_suggests_near_names_and_counts_the_rest():
+    net = Net()
+    state = net.state_dict()
+    state = {name.replace("bias", "bais"): array for name, array in state.items()}
+    with pytest.raises(ValueError, match="state_dict") as caught:
+        net.load_state_dict(state | {f"none.{i}": np.zeros(1) for i in range(25)})
+    lines = [line.strip() for line in str(caught.value).splitlines()]
+    assert "missing: first.bias (4,)" in lines
+    assert "unexpected: first.bais (4,); did you mean first.bias?" in lines
+    assert "unexpected: none.3 (1,)" in lines
+    assert lines[-1] == "unexpected: 6 more"
+    assert len(lines) == 1 + 1 + 20 + 1
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.encoder."])
+def test_load_state_dict_tells_of_a_prefix(prefix):
+    net = Net()
+    state = {prefix + name: array + 1 for name, array in net.state_dict().items()}
+    with pytest.raises(ValueError, match="state_dict") as caught:
+        net.load_state_dict(state)
+    advice = str(caught.value).splitlines()[-1]
+    assert repr(prefix) in advice
+    stripped = eval(advice.split(": ", 1)[1], {"state": state})  # what it says works
+    assert net.load_state_dict(stripped) == ([], [])
+    assert_array_equal(net.scale.data, 2)
+    with pytest.raises(ValueError, match="state_dict") as caught:
+        net.load_state_dict(state | {"other": np.zeros(1)})
+    assert "removeprefix" not in str(caught.value)
+
+
+@pytest.mark.parametrize("warnings_are", ["error", "ignore"])
+def test_load_state_dict_changes_nothing_where_a_warning_is_an_error(warnings_are):
+    net = Net()
+    state = {name: np.full(array.shape, 2.0) for name, array in net.state_dict().items()}
+    state["inner.0.weight"][0, 0] = 1e300  # overflows float32
+    with warnings.catch_warnings():
+        warnings.simplefilter(warnings_are)
+        if warnings_are == "ignore":
+            net.load_state_dict(state)
+            assert net.inner[0].weight.data[0, 0] == np.inf
+        else:
+            before = {name: array.copy() for name, array in net.state_dict().items()}
+            with pytest.raises(RuntimeWarning, match="overflow"):
+                net.load_state_dict(state)
+            for name, array in net.state_dict().items():
+                assert_array_equal(array, before[name])
+
+
+def test_load_state_dict_of_files_older_than_num_batches_tracked():
+    net = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3)), nn.BatchNorm1d(2))
+    net[0][0].num_batches_tracked[...] = 7
+    state = {n: a + 2 for n, a in net.state_dict().items() if "num_batches" not in n}
+    assert net.load_state_dict(state) == ([], [])
+    assert net[0][0].num_batches_tracked == 7
+    assert_array_equal(net[0][0].running_mean, 2)
+    del state["1.running_var"]
+    with pytest.raises(ValueError, match=r"missing: 1\.running_var \(2,\)$"):
+        net.load_state_dict(state)
+
+
+def test_load_state_dict_of_tied_weights():
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    net[1].weight = net[0].weight
+    for name in ("0.weight", "1.weight"):  # as safetensors.torch.save_model writes them, once
+        value = np.full((3, 3), len(name) + float(name[0]))
+        assert net.load_state_dict({name: value}) == ([], [])
+        assert_array_equal(net[0].weight.data, value)
+    assert net[1].weight is net[0].weight
+    with pytest.raises(ValueError, match=r"0\.weight.*\n.*1\.weight"):
+        net.load_state_dict({})
+
+
 @pytest.mark.parametrize("value", ["text", None, np.array(["a"] * 4), np.ones(4, complex)])
 def test_load_state_dict_refuses_what_is_no_array_of_numbers(value):
     net = Net()
@@ -965,9 +1039,14 @@ def test_load_state_dict_refuses_what_is_no_array_of_numbers(value):
 
 
 def test_load_state_dict_of_something_else():
-    for state in (None, [1, 2], Net()):
+    for state in (None, [1, 2], Net(), "weights.npz", {3: np.ones(1)}):
         with pytest.raises(TypeError, match="state_dict"):
             Net().load_state_dict(state)
+    checkpoint = {"epoch": 3, "state_dict": {}, "optimizer": object()}
+    with pytest.raises(ValueError, match=r"unexpected: state_dict$"):
+        Net().load_state_dict({"state_dict": {}})
+    with pytest.raises(ValueError, match="unexpected: optimizer"):
+        Net().load_state_dict(checkpoint)
 
 
 def test_load_state_dict_takes_tensors_of_torch():
@@ -976,6 +1055,8 @@ def test_load_state_dict_takes_tensors_of_torch():
     ours = nn.Linear(3, 2)
     ours.load_state_dict(theirs.state_dict())
     assert_array_equal(ours.weight.data, theirs.weight.detach().numpy())
+    with pytest.raises(TypeError, match="weight must be an array of numbers"):
+        ours.load_state_dict({"weight": theirs.weight.bfloat16(), "bias": theirs.bias.detach()})
 
 
 # Containers

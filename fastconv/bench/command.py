@@ -62,6 +62,11 @@ def add_to(commands):
     )
     _add_layers(
         benchmarks,
+        "linalg",
+        "convolution as a linear operator, beside FFT and sparse matrix; stencils, beside NumPy",
+    )
+    _add_layers(
+        benchmarks,
         "nets",
         "whole networks: training beside PyTorch, inference beside ONNX Runtime and OpenVINO",
     )

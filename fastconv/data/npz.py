@@ -1,6 +1,7 @@
 """Single arrays out of an ``.npz`` archive that nobody vouches for."""
 
 import math
+import reprlib
 import struct
 import zipfile
 import zlib
@@ -40,6 +41,9 @@ def read_npz_array(path, key):
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
+                if f"{key}.npy" not in archive.namelist():
+                    names = [name.removesuffix(".npy") for name in archive.namelist()]
+                    raise ValueError(f"there is none, the archive has {reprlib.repr(names)}")
                 member = archive.getinfo(f"{key}.npy")
                 if member.file_size > DEFLATE_MAX_EXPANSION * path.stat().st_size:
                     raise ValueError(f"it promises {member.file_size} bytes, too many to be true")

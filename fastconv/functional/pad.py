@@ -10,6 +10,8 @@ from fastconv.autograd.reductions import as_axes
 __all__ = ["pad"]
 
 MODES = ("constant", "reflect", "replicate", "circular")
+# What convolutions call them.
+PADDING_MODES = {"zeros": "constant"} | {mode: mode for mode in MODES[1:]}
 
 
 def pad(input, pad, mode="constant", value=None):
@@ -65,7 +67,8 @@ def pad(input, pad, mode="constant", value=None):
     return apply(_pad_rule, input, pairs=pairs, mode=mode, fill=fill)
 
 
-def _check(shape, pairs, mode):
+def check_widths(shape, pairs, mode):
+    """Each axis is long enough for its padding."""
     for axis, (n, (before, after)) in enumerate(zip(shape, pairs, strict=True)):
         where = f"axis {axis} of length {n}"
         if mode == "constant":
@@ -81,12 +84,50 @@ def _check(shape, pairs, mode):
                 )
 
 
-def _sources(n, before, after, mode):
+def sources(n, before, after, mode):
     """For every place of a padded axis, the place of the input that it repeats."""
     place = np.arange(-before, n + after)
     if mode == "reflect":
         return (n - 1) - np.abs((n - 1) - np.abs(place))
     return np.clip(place, 0, n - 1) if mode == "replicate" else place % n
+
+
+def border(shape, pairs, mode):
+    """(axis, places before, sources) of every axis that is padded."""
+    check_widths(shape, pairs, mode)
+    return [
+        (axis, before, sources(n, before, after, mode))
+        for axis, (n, (before, after)) in enumerate(zip(shape, pairs, strict=True))
+        if before or after
+    ]
+
+
+def spread(x, axes):
+    """`x` inside the border that repeats it."""
+    shape, inside = list(x.shape), [slice(None)] * x.ndim
+    for axis, before, places in axes:
+        shape[axis] = len(places)
+        inside[axis] = slice(before, before + x.shape[axis])
+    y = np.empty_like(x, shape=shape)
+    y[tuple(inside)] = x
+    for axis, before, places in axes:
+        inside[axis] = slice(None)
+        part, stop = np.moveaxis(y[tuple(inside)], axis, 0), before + x.shape[axis]
+        part[:before] = part[before + places[:before]]
+        part[stop:] = part[before + places[stop:]]
+    return y
+
+
+def fold_border(g, axes, shape):
+    """The adjoint of :func:`spread`: what lies on the border is added to the places it repeats."""
+    for axis, before, places in reversed(axes):
+        g = np.moveaxis(g, axis, 0)
+        n = shape[axis]
+        dx = g[before : before + n].copy("K")
+        for place in (*range(before), *range(before + n, len(places))):
+            dx[places[place]] += g[place]
+        g = np.moveaxis(dx, 0, axis)
+    return g
 
 
 def _pad_rule(needs, x, *, pairs, mode, fill):
@@ -115,31 +156,13 @@ def pairs_of(pads, axes, ndim):
 
 def _padded(x, pairs, mode, fill):
     """(result, backward)."""
-    _check(x.shape, pairs, mode)
     if mode == "constant":
+        check_widths(x.shape, pairs, mode)
         return _pad_constant(x, pairs, fill)
-    axes = [
-        (axis, before, _sources(n, before, after, mode))
-        for axis, (n, (before, after)) in enumerate(zip(x.shape, pairs, strict=True))
-        if before or after
-    ]
+    axes = border(x.shape, pairs, mode)
     shape = x.shape
-    y = x
-    for axis, _, sources in axes:
-        y = np.take(y, sources, axis=axis)
-
-    def backward(g):
-        for axis, before, sources in reversed(axes):
-            g = np.moveaxis(g, axis, 0)
-            n = shape[axis]
-            dx = g[before : before + n].copy("K")
-            # The border goes back to the places it repeats.
-            for place in (*range(before), *range(before + n, len(sources))):
-                dx[sources[place]] += g[place]
-            g = np.moveaxis(dx, 0, axis)
-        return (g.copy("K") if not axes else g,)
-
-    return (x.copy("K") if not axes else y), backward
+    # never a view: neither the result of the input, nor the gradient of its own
+    return spread(x, axes), lambda g: (fold_border(g, axes, shape) if axes else g.copy("K"),)
 
 
 def _pad_constant(x, pairs, fill):

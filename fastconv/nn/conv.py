@@ -10,6 +10,7 @@ from fastconv._algorithm import ALGORITHMS
 from fastconv._correlate import Prepared
 from fastconv._layout import channels_first
 from fastconv.functional.conv import conv, conv_transpose
+from fastconv.functional.pad import PADDING_MODES
 from fastconv.nn import init
 from fastconv.nn.module import Module, Parameter
 
@@ -23,13 +24,6 @@ __all__ = [
     "Fold",
     "Unfold",
 ]
-
-PADDING_MODES = {
-    "zeros": "constant",
-    "reflect": "reflect",
-    "replicate": "replicate",
-    "circular": "circular",
-}
 
 
 def default_weights(module, shape, fan_in, biases, dtype, generator):

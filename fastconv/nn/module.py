@@ -7,6 +7,7 @@ import numpy as np
 
 from fastconv import _checks
 from fastconv.autograd import Tensor
+from fastconv.nn._state import as_array, report
 
 __all__ = ["IncompatibleKeys", "Module", "Parameter"]
 
@@ -65,6 +66,8 @@ class Module:
     >>> Net()(np.zeros((2, 1, 8, 9), np.float32)).shape
     (2, 4, 8, 9)
     """
+
+    optional_state = ()  # names of parameters and buffers that a state dict may lack
 
     def __init__(self):
         # object.__setattr__'s way round, for our __setattr__ looks into these
@@ -261,50 +264,78 @@ class Module:
     def load_state_dict(self, state_dict, strict=True):
         """Copy arrays into the parameters and buffers of the same names.
 
+        Values are converted to the module's dtypes, so float16, and bfloat16 as
+        :func:`fastconv.load` reads it, are as good as float32. A parameter that the module has
+        under several names (tied weights) needs but one of them, and buffers that older versions
+        of PyTorch did not save (``num_batches_tracked``) may be missing.
+
         Parameters
         ----------
         state_dict : mapping of str to array_like
+            Such as :func:`fastconv.load` reads from a file, or a PyTorch module's.
         strict : bool, default True
             Whether missing and unexpected names are errors.
 
         Returns
         -------
         IncompatibleKeys
-            The names on one side only.
+            The names on one side only: ``missing_keys`` and ``unexpected_keys``.
 
         Raises
         ------
         ValueError
-            Listing missing and unexpected names and, for every shape that differs, its name
-            and both shapes. The module is then unchanged.
+            Listing missing and unexpected names, with near ones, and, for every shape that
+            differs, its name and both shapes. The module is then unchanged.
         TypeError
-            If a value is not an array of numbers.
+            If a value is not an array of numbers. The module is then unchanged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastconv import nn
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.load_state_dict({"weight": np.ones((1, 2)), "scale": 3.0}, strict=False)
+        IncompatibleKeys(missing_keys=['bias'], unexpected_keys=['scale'])
+        >>> layer.load_state_dict({"weight": np.ones((1, 3)), "bais": np.zeros(1)})
+        Traceback (most recent call last):
+        ValueError: state_dict does not fit the module:
+          missing: bias (1,)
+          unexpected: bais (1,); did you mean bias?
+          weight has shape (1, 3), the module's is (1, 2)
         """
-        own = self.state_dict()
         if not isinstance(state_dict, Mapping):
-            kind = type(state_dict).__name__
-            raise TypeError(f"state_dict must be a mapping of names to arrays, got {kind}")
-        arrays = {name: np.asarray(value) for name, value in state_dict.items()}
-        missing = [name for name in own if name not in arrays]
-        unexpected = [name for name in arrays if name not in own]
-        problems = []
-        if strict and missing:
-            problems.append("missing: " + ", ".join(missing))
-        if strict and unexpected:
-            problems.append("unexpected: " + ", ".join(unexpected))
-        for name in (name for name in own if name in arrays):
-            if arrays[name].dtype.kind not in "fiub":
-                raise TypeError(f"{name} must be an array of numbers, got {arrays[name].dtype}")
-            if arrays[name].shape != own[name].shape:
-                problems.append(
-                    f"{name} has shape {arrays[name].shape}, the module's is {own[name].shape}"
-                )
-        if problems:
-            raise ValueError("state_dict does not fit the module:\n  " + "\n  ".join(problems))
-        for name, array in own.items():
-            if name in arrays:
-                array[...] = arrays[name]
+            raise TypeError(
+                "state_dict must be a mapping of names to arrays (fastconv.load reads one from a "
+                f"file), got {type(state_dict).__name__}"
+            )
+        if strange := [name for name in state_dict if not isinstance(name, str)]:
+            raise TypeError(f"the names of state_dict must be str, got {strange[0]!r}")
+        own, given = self.state_dict(), dict(state_dict)
+        shared = {id(own[name]) for name in given if name in own}
+        optional = set(self._optional_names(""))
+        missing = [
+            name
+            for name, array in own.items()
+            if name not in given and id(array) not in shared and name not in optional
+        ]
+        unexpected = [name for name in given if name not in own]
+        arrays = {name: as_array(name, given[name]) for name in own if name in given}
+        misshapen = [name for name, array in arrays.items() if array.shape != own[name].shape]
+        named = (missing, unexpected) if strict else ([], [])
+        if lines := report(own, given, *named, misshapen):
+            raise ValueError("\n  ".join(["state_dict does not fit the module:", *lines]))
+        # Converted first: a warning that the caller has made an error leaves the module alone.
+        arrays = {name: a.astype(own[name].dtype, copy=False) for name, a in arrays.items()}
+        for name, array in arrays.items():
+            own[name][...] = array
         return IncompatibleKeys(missing, unexpected)
+
+    def _optional_names(self, prefix):
+        """Names of the state here and below that a state dict may lack."""
+        yield from (prefix + name for name in self.optional_state)
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module._optional_names(f"{prefix}{name}.")
 
     def extra_repr(self):
         """The arguments shown in ``repr``."""

@@ -50,6 +50,7 @@ class _Norm(Module):
 
 class _BatchNorm(_Norm):
     axes = ()  # numbers of axes an input may have
+    optional_state = ("num_batches_tracked",)  # PyTorch has saved it since version 0.4.1
 
     def __init__(
         self,
