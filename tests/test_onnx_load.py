@@ -217,6 +217,19 @@ def test_sizes_are_free_where_the_graph_leaves_them(shape, rng):
         ),
         ([node("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 1])], {}),
         ([node("ConvTranspose", "xw", auto_pad="SAME_UPPER", strides=[2, 3])], {"w": (3, 4, 4, 4)}),
+        ([node("ConvTranspose", "xw", output_shape=[17, 25], strides=[2, 3])], {"w": (3, 4, 4, 4)}),
+        (
+            [
+                node(
+                    "ConvTranspose",
+                    "xw",
+                    output_shape=[17, 25],
+                    strides=[2, 3],
+                    auto_pad="SAME_UPPER",
+                )
+            ],
+            {"w": (3, 4, 4, 4)},
+        ),
         ([node("LRN", "x", size=3, alpha=0.5)], {}),
         ([node("Resize", ["x", "", "", "w"])], {}),
         ([node("Flatten", "x", axis=2)], {}),

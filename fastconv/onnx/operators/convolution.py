@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv import _geometry
 from fastconv import functional as F
-from fastconv.autograd import arrays, ops, reductions
+from fastconv.autograd import arrays, ops, pointwise, reductions
 from fastconv.autograd.engine import apply, is_traced
 from fastconv.functional.conv import conv as convolve
 from fastconv.functional.pad import _pad_arrays
@@ -99,8 +99,11 @@ def conv_transpose(
         pads = _halves(cut, pads == "same_upper")
     elif output_shape is not None:
         cut = [a - o for a, o in zip(whole, output_shape[-n:], strict=True)]
-        pads = _halves(cut, pads == "same_upper")
-        bounded((len(x), w.shape[1] * group, *output_shape[-n:]), x.dtype)
+        upper, wanted = pads == "same_upper", output_shape[-n:]
+        pads = _halves(cut, upper)
+        bounded((len(x), w.shape[1] * group, *wanted), x.dtype)
+        if is_traced():  # what is cut depends on the size
+            return _cropped(transposed(x, w, b, strides, 0, more, group, dilations), wanted, upper)
     if all(before == after >= 0 for before, after in pads):
         same = tuple(before for before, _ in pads)
         return transposed(x, w, b, strides, same, more, group, dilations)
@@ -108,6 +111,19 @@ def conv_transpose(
     sizes = [-before for before, _ in pads] + [-after for _, after in pads]
     return apply(_pad_arrays, y, ints(sizes), np.zeros((), y.dtype), ints(range(2, n + 2)),
                  mode="constant")  # fmt: skip
+
+
+def _cropped(y, sizes, upper):
+    """The middle of y, of these spatial sizes, for inputs of any size."""
+    n = len(sizes)
+    shape = apply(arrays._shape, y)
+    known = apply(arrays._slice, shape, ints([2]), ints([n + 2]))
+    cut = apply(ops._subtract, known, ints(sizes))
+    half = apply(pointwise._binary, cut, ints([2] * n), function="divide_integers")
+    both = half, apply(ops._subtract, cut, half)
+    pads = apply(ops._negative, apply(ops._concatenate, *both[:: 1 if upper else -1], dim=0))
+    zero = np.zeros((), y.dtype)
+    return apply(_pad_arrays, y, pads, zero, ints(range(2, n + 2)), mode="constant")
 
 
 def _halves(cut, upper):
