@@ -79,6 +79,8 @@ def test_padding_of_windows(op, attributes, pads, strides, rng):
         {"auto_pad": "SAME_LOWER", "strides": [2, 3]},
         {"pads": [1, 0, 0, 1], "strides": [2, 2]},
         {"output_shape": [10, 15], "strides": [2, 3]},
+        {"output_shape": [12, 16], "strides": [2, 3]},
+        {"output_shape": [8, 12], "strides": [2, 3], "auto_pad": "SAME_UPPER"},
         {"output_padding": [1, 0], "strides": [2, 1], "pads": [1, 1, 1, 1]},
         {"group": 2, "dilations": [2, 1]},
     ],

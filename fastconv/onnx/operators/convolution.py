@@ -93,17 +93,16 @@ def conv_transpose(
     ]
     bounded((len(x), w.shape[1] * group, *whole), x.dtype)
     transposed = getattr(F, f"conv_transpose{n}d")
-    if output_shape is None and pads in ("same_upper", "same_lower"):
+    if output_shape is not None:
+        wanted = output_shape[-n:]
+        bounded((len(x), w.shape[1] * group, *wanted), x.dtype)
+        y = transposed(x, w, None, strides, 0, more, group, dilations)
+        y = _resized(y, wanted, pads == "same_upper")
+        return y if b is None else apply(ops._add, y, _by_channel(b, n))
+    if pads in ("same_upper", "same_lower"):
         # of size * stride pixels: what is cut does not depend on the size
         cut = [a - length * s for a, length, s in zip(whole, x.shape[2:], strides, strict=True)]
         pads = _halves(cut, pads == "same_upper")
-    elif output_shape is not None:
-        cut = [a - o for a, o in zip(whole, output_shape[-n:], strict=True)]
-        upper, wanted = pads == "same_upper", output_shape[-n:]
-        pads = _halves(cut, upper)
-        bounded((len(x), w.shape[1] * group, *wanted), x.dtype)
-        if is_traced():  # what is cut depends on the size
-            return _cropped(transposed(x, w, b, strides, 0, more, group, dilations), wanted, upper)
     if all(before == after >= 0 for before, after in pads):
         same = tuple(before for before, _ in pads)
         return transposed(x, w, b, strides, same, more, group, dilations)
@@ -113,17 +112,27 @@ def conv_transpose(
                  mode="constant")  # fmt: skip
 
 
-def _cropped(y, sizes, upper):
-    """The middle of y, of these spatial sizes, for inputs of any size."""
+def _resized(y, sizes, upper):
+    """The middle of y, of these spatial sizes, zeros behind it where it is smaller.
+
+    What is cut depends on the size of y, so it is computed by rules, which plans follow.
+    """
     n = len(sizes)
     shape = apply(arrays._shape, y)
-    known = apply(arrays._slice, shape, ints([2]), ints([n + 2]))
-    cut = apply(ops._subtract, known, ints(sizes))
-    half = apply(pointwise._binary, cut, ints([2] * n), function="divide_integers")
-    both = half, apply(ops._subtract, cut, half)
-    pads = apply(ops._negative, apply(ops._concatenate, *both[:: 1 if upper else -1], dim=0))
+    now = apply(arrays._slice, shape, ints([2]), ints([n + 2]))
+    cut = apply(ops._subtract, now, ints(sizes))
+    within = apply(pointwise._binary, cut, ints([0] * n), function="maximum")
+    if not upper:  # the larger half before
+        within = apply(ops._add, within, ints([1] * n))
+    before = apply(pointwise._binary, within, ints([2] * n), function="divide_integers")
+    after = apply(ops._subtract, cut, before)
+    pads = apply(ops._negative, apply(ops._concatenate, before, after, dim=0))
     zero = np.zeros((), y.dtype)
     return apply(_pad_arrays, y, pads, zero, ints(range(2, n + 2)), mode="constant")
+
+
+def _by_channel(values, n):
+    return apply(ops._reshape, values, shape=(1, -1, *[1] * n))
 
 
 def _halves(cut, upper):
