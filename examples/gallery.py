@@ -106,7 +106,7 @@ def intersection_over_union(a, b):
 
 
 def faces(model, path, options):
-    """Boxes around faces, with eyes, nose and the mouth's corners."""
+    """Boxes around the faces, with eyes, nose and the mouth's corners."""
     size = 320
     image = Image.open(path).convert("RGB")
     side = max(image.size)
@@ -115,6 +115,7 @@ def faces(model, path, options):
     pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR), np.float32)
     x = np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1)[None])  # blue, green, red
     found = find_faces(plan_of(model, x)(x), size)
+    print(f"faces: {len(found)}")
 
     figure = matplotlib.figure.Figure(figsize=(7, 7 * image.height / image.width))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -177,7 +178,8 @@ def enlarge(model, path, options):
     for axes, (name, picture) in zip(figure.subplots(1, 4), pictures.items(), strict=True):
         shown = picture.convert("RGB")
         if name == "original":
-            frame = Rectangle((left, top), DETAIL, DETAIL, fill=False, color="red", lw=2)
+            place = (left, top), DETAIL, DETAIL
+            frame = Rectangle(*place, fill=False, color="red", lw=2, clip_on=False)
             axes.add_patch(frame)
         else:
             shown = shown.crop((left, top, left + DETAIL, top + DETAIL))
@@ -237,13 +239,17 @@ def classes(model, paths, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--digits", nargs=2, metavar=("MODEL", "DATA"))
-    add("--faces", nargs=2, metavar=("MODEL", "IMAGE"))
-    add("--enlarge", nargs=2, metavar=("MODEL", "IMAGE"))
-    add("--classes", nargs="+", metavar=("MODEL", "IMAGE"))
+    add("--digits", nargs=2, metavar=("MODEL", "DATA"), help="read those of MNIST's test part")
+    add("--faces", nargs=2, metavar=("MODEL", "IMAGE"), help="find faces and their points")
+    add("--enlarge", nargs=2, metavar=("MODEL", "IMAGE"), help="three times, beside bicubic")
+    add("--classes", nargs="+", metavar=("MODEL", "IMAGE"), help="find them in windows")
     add("--folder", type=Path, default=Path("gallery"), help="of the pictures; default: gallery")
     add("--limit", type=int, default=2000, help="how many digits are read; default: 2000")
     options = parser.parse_args()
+    if not any((options.digits, options.faces, options.enlarge, options.classes)):
+        parser.error("nothing to draw: give any of --digits, --faces, --enlarge, --classes")
+    if options.classes and len(options.classes) < 2:
+        parser.error("--classes needs an image")
     options.folder.mkdir(parents=True, exist_ok=True)
     for draw in (digits, faces, enlarge):
         if arguments := getattr(options, draw.__name__):

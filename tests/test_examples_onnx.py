@@ -116,6 +116,7 @@ def test_digits_are_drawn(drawn, shared_data):
 def test_face_is_drawn(drawn, shared_data):
     model = shared_data / "models" / "yunet_n_320_320.onnx"
     text = drawn("faces.png", "--faces", model, shared_data / "images" / "astronaut.png")
+    assert "faces: 1\n" in text
     ((score, *box),) = figures(text, r"face: score (\S+), box (\d+), (\d+), (\d+), (\d+)")
     assert score == 0.938
     assert_allclose(np.array(box) * 320 / 512, [112, 37, 57, 74], atol=1)
