@@ -464,6 +464,31 @@ def test_networks_without_any_other_library(tmp_path):
     assert "- ONNX Runtime is not installed" in done.stdout.splitlines()
 
 
+def test_files_are_loaded_beside_what_is_installed(tmp_path):
+    pytest.importorskip("onnx", reason="models are read with the package onnx")
+    import fastconv.onnx
+
+    for name, side in (("a.onnx", 8), ("b.onnx", 16)):
+        net = fastconv.models.lenet(1, 10)
+        fastconv.onnx.save(net, tmp_path / name, np.zeros((1, 1, side, side), np.float32))
+    options = ("--quick", "--rounds", "1", "--json", "samples.json")
+    done = run(tmp_path, *BENCH, "load", "a.onnx", "b.onnx", *options)
+    assert done.returncode == 0, done.stderr
+    _, times = measured(tmp_path)
+    ((*rows, mean, lowest),) = tables(done.stdout)
+    assert [row["model"] for row in rows] == ["a.onnx", "b.onnx"]
+    for row in rows:
+        ms = times["loading", row["model"]]
+        assert float(row["MB"]) == near((tmp_path / row["model"]).stat().st_size / 1e6)
+        assert float(row["fastconv ms"]) == near(ms["fastconv"], absolute=0.001)
+        runtime = importlib.util.find_spec("onnxruntime") is not None
+        assert set(ms) == ({"fastconv", "ONNX Runtime"} if runtime else {"fastconv"})
+        if runtime:
+            assert float(row["vs ONNX Runtime"]) == near(ms["ONNX Runtime"] / ms["fastconv"])
+    assert mean["model"] == "geometric mean of 2"
+    assert lowest["model"] == "lowest of 2"
+
+
 # Of the networks as published, or counted by hand.
 PARAMETERS = {
     "LeNet": 832 + 51_264 + 401_536 + 1_290,
@@ -880,7 +905,8 @@ def test_other_commands_load_no_benchmark(tmp_path):
         (("--threads", "0", "--memory"), "threads must be at least 1, got 0"),
         (
             (),
-            "bench takes either a benchmark (conv, algorithms, loops, linalg, nets, accuracy) or ",
+            "bench takes either a benchmark (conv, algorithms, loops, linalg, nets, accuracy, load) "
+            "or ",
         ),
         (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, linalg, "),
         (("loops", "--batch", "0"), "batch must be at least 1, got 0"),
@@ -890,6 +916,7 @@ def test_other_commands_load_no_benchmark(tmp_path):
             "data must be a folder that holds any of mnist, sign_digits/sign_digits_48.npz, "
             "fsdd/fsdd.npz, got '.'",
         ),
+        (("load", "absent.onnx"), "absent.onnx does not exist, or is not a file"),
         (("conv", "--json", "."), ". cannot be written: it is a folder"),
         (
             ("conv", "--json", "nowhere/samples.json"),

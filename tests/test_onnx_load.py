@@ -200,6 +200,41 @@ def test_module_keeps_the_names_of_the_graph(rng):
     assert model.load_state_dict(model.state_dict()) == ([], [])
 
 
+def test_graph_is_cut_at_chosen_values(rng):
+    model, x = network(rng), rng.standard_normal((2, 3, 5, 6)).astype(np.float32)
+    whole = load(model)
+    body = load(model, outputs=["e", "a", "image"])
+    assert (body.input_names, body.output_names) == (["image"], ["e", "a", "image"])
+    e, a, image = body(x)
+    assert_array_equal(image.data, x)
+    assert_array_equal(e.data, whole(x)[1].data)
+    assert_array_equal(
+        a.data, fastconv.functional.conv2d(x, whole.state_dict()["conv.weight"], padding=1).data
+    )
+    assert set(whole.state_dict()) - set(body.state_dict()) == {"fc.weight", "fc.bias"}
+
+    head = fastconv.nn.Linear(4, 5)
+    head.load_state_dict({k: whole.state_dict()[f"fc.{k}"] for k in ("weight", "bias")})
+    features = load(model, outputs=["e"])
+    assert_allclose(head(features(x)).data, whole(x)[0].data, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "error", "message"),
+    [
+        ("score", TypeError, "must be a sequence of names, got 'score'"),
+        ([0], TypeError, r"must be a sequence of names, got \[0\]"),
+        (5, TypeError, "must be a sequence of names, got 5"),
+        ([], ValueError, "must be different names"),
+        (["e", "e"], ValueError, "must be different names"),
+        (["e", "f"], ValueError, "the graph has no value 'f'"),
+    ],
+)
+def test_bad_outputs_are_refused(outputs, error, message, rng):
+    with pytest.raises(error, match=f"outputs {message}|outputs must be .*; {message}"):
+        load(network(rng), outputs=outputs)
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 5, 6), (4, 3, 9, 7)])
 def test_sizes_are_free_where_the_graph_leaves_them(shape, rng):
     model, x = network(rng), rng.standard_normal(shape).astype(np.float32)

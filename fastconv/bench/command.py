@@ -80,6 +80,15 @@ def add_to(commands):
     add("data", type=Path, metavar="DATA", help="a folder of data sets")
     add("--sets", metavar="REGEX", help="data sets whose name matches, in any case")
     add("--seeds", type=int, help="how many: 0, 1, ...; default: 3, or 1 with --quick")
+    load = _add(
+        benchmarks,
+        "load",
+        "how long networks in ONNX files take to load, beside ONNX Runtime",
+        quick="few rounds",
+    )
+    add = load.add_argument
+    add("models", type=Path, nargs="+", metavar="MODEL", help="an ONNX file")
+    add("--rounds", type=int, help="samples of each contender; default: 15, or 3 with --quick")
     bench.set_defaults(run=_run, benchmarks=", ".join(benchmarks.choices))
 
 

@@ -173,13 +173,18 @@ def runtime_forms(network, model, x, threads):
 
 def onnx_runtime(path, x, threads):
     """A call of the network in a file."""
+    session = onnx_session(path, threads)
+    inputs = {session.get_inputs()[0].name: x}
+    return lambda: session.run(None, inputs)[0]
+
+
+def onnx_session(path, threads):
+    """ONNX Runtime's of the network in a file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    inputs = {session.get_inputs()[0].name: x}
-    return lambda: session.run(None, inputs)[0]
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def openvino(path, x, threads):

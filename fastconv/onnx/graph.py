@@ -3,6 +3,7 @@ and told when each value has been used for the last time.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -248,8 +249,11 @@ def _bind(attributes, bound):
     return found
 
 
-def build(model, folder):
-    """(Build, {input name: value}, Block) of a ModelProto, not yet folded."""
+def build(model, folder, wanted=None):
+    """(Build, {input name: value}, Block) of a ModelProto, not yet folded.
+
+    `wanted` are the names of values that are its outputs in place of the graph's.
+    """
     made, scope = Build(model, folder), {}
     made.initialisers(model.graph, scope)
     initialisers, inputs = set(scope), {}
@@ -260,7 +264,28 @@ def build(model, folder):
     if len(set(outputs)) < len(outputs):
         raise OnnxError(f"output names must differ, got {outputs}")
     opsets = read_opsets(model.opset_import)
-    return made, inputs, made.block(model.graph.node, outputs, scope, opsets)
+    block = made.block(model.graph.node, outputs, scope, opsets)
+    return made, inputs, block if wanted is None else _cut(block, wanted, scope)
+
+
+def _cut(block, wanted, scope):
+    """The block that makes the values of the `wanted` names, and nothing else."""
+    names = isinstance(wanted, Sequence) and all(isinstance(name, str) for name in wanted)
+    if isinstance(wanted, str) or not names:
+        raise TypeError(f"outputs must be a sequence of names, got {wanted!r}")
+    unknown = [name for name in wanted if name not in scope]
+    if unknown or not wanted or len(set(wanted)) < len(wanted):
+        reason = f"; the graph has no value {unknown[0]!r}" if unknown else ""
+        raise ValueError(
+            f"outputs must be different names of values in the graph, got {wanted!r:.200}{reason}"
+        )
+    outputs = tuple(scope[name] for name in wanted)
+    steps, needed = [], set(outputs)
+    for step in reversed(block.steps):
+        if needed.intersection(step.outputs):
+            needed.update(step.reads())
+            steps.append(step)
+    return Block(steps[::-1], outputs)
 
 
 # Passes over the steps ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from fastconv.onnx.tensors import dtype_of
 __all__ = ["OnnxModule", "from_proto", "load"]
 
 
-def load(source, max_bytes=MAX_BYTES):
+def load(source, max_bytes=MAX_BYTES, *, outputs=None):
     """A model in ONNX's format as a module, in evaluation mode.
 
     Parameters
@@ -24,6 +24,10 @@ def load(source, max_bytes=MAX_BYTES):
     max_bytes : int, default 8 GiB
         The most that one result in the model may need, and all constants that are computed here.
         What needs more is an error, when a model is loaded or run, and not an attempt.
+    outputs : sequence of str, optional
+        Names of values in the graph that the module returns in place of the graph's outputs. What
+        they do not need is left out: the value before a classifier's last layer makes a module
+        that gives features.
 
     Returns
     -------
@@ -34,6 +38,8 @@ def load(source, max_bytes=MAX_BYTES):
     OnnxError
         If it is not ONNX, damaged, or asks for what fastconv has not: the message names the node,
         its operator and the reason.
+    TypeError, ValueError
+        If `outputs` is not a sequence of different names that the graph has.
     ImportError
         If the package ``onnx`` is missing: ``pip install "fastconv[onnx]"``.
 
@@ -65,17 +71,17 @@ def load(source, max_bytes=MAX_BYTES):
         model.ParseFromString(bytes(source))
     except Exception as error:  # protobuf's own, of its several implementations
         raise OnnxError(f"not an ONNX model, or a truncated one: {error}") from None
-    return from_proto(model, folder, max_bytes)
+    return from_proto(model, folder, max_bytes, outputs)
 
 
-def from_proto(model, folder=None, max_bytes=MAX_BYTES):
+def from_proto(model, folder=None, max_bytes=MAX_BYTES, outputs=None):
     """The :class:`OnnxModule` of a ModelProto."""
     max_bytes = _checks.integer("max_bytes", max_bytes, minimum=0)
     if not model.HasField("graph") or not model.opset_import:
         raise OnnxError("not an ONNX model: it has no graph or no opset")
     if not model.graph.output:
         raise OnnxError("the graph has no output")
-    return OnnxModule(model, folder, max_bytes)
+    return OnnxModule(model, folder, max_bytes, outputs)
 
 
 class OnnxModule(Module):
@@ -102,9 +108,9 @@ class OnnxModule(Module):
     (['x'], ['y'], ['fc.weight'])
     """
 
-    def __init__(self, model, folder=None, max_bytes=MAX_BYTES):
+    def __init__(self, model, folder=None, max_bytes=MAX_BYTES, outputs=None):
         super().__init__()
-        made, inputs, block = graphs.build(model, folder)
+        made, inputs, block = graphs.build(model, folder, outputs)
         weights = graphs.find_weights(block, made)
         with limited(max_bytes), np.errstate(all="ignore"):
             block = graphs.fold(block, made, set(made.constants) - weights)
@@ -124,7 +130,8 @@ class OnnxModule(Module):
             _Input(info, inputs[info.name]) for info in model.graph.input if info.name in inputs
         ]
         self.input_names = list(inputs)
-        self.output_names = [info.name for info in model.graph.output]
+        graph_outputs = [info.name for info in model.graph.output]
+        self.output_names = graph_outputs if outputs is None else list(outputs)
         self.eval()
 
     def forward(self, *inputs):
