@@ -905,8 +905,8 @@ def test_other_commands_load_no_benchmark(tmp_path):
         (("--threads", "0", "--memory"), "threads must be at least 1, got 0"),
         (
             (),
-            "bench takes either a benchmark (conv, algorithms, loops, linalg, nets, accuracy, load) "
-            "or ",
+            "bench takes either a benchmark (conv, algorithms, loops, linalg, nets, accuracy, "
+            "load) or ",
         ),
         (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, linalg, "),
         (("loops", "--batch", "0"), "batch must be at least 1, got 0"),
