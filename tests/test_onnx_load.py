@@ -370,7 +370,7 @@ def test_inputs_are_checked(rng):
 
 def test_onnx_is_imported_only_when_it_is_needed():
     code = "import sys, fastconv, fastconv.onnx; sys.exit('onnx' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
 def test_missing_package_is_named():
@@ -380,7 +380,7 @@ def test_missing_package_is_named():
         "except ImportError as error: sys.exit(\"'fastconv[onnx]'\" not in str(error))\n"
         "sys.exit(2)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
 # What is refused ----------------------------------------------------------------------------------

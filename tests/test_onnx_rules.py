@@ -26,4 +26,4 @@ def test_every_rule_is_written_or_listed_with_a_reason():
 
 def test_import_does_not_need_onnx():
     code = "import sys, fastconv; assert 'onnx' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
