@@ -19,7 +19,7 @@ typedef struct {
     int itemsize;
     int tile_h, tile_w, taps_h, taps_w, step_h, step_w;
     int side_h, side_w, distinct_h, distinct_w; /* products, as many as inputs; weights of them */
-    void (*input)(const void *const *, ptrdiff_t, ptrdiff_t, void *, ptrdiff_t);
+    void (*input)(const void *const *, ptrdiff_t, void *, ptrdiff_t);
     int (*output)(const void *, ptrdiff_t, const void *, void *const *, int, const Epilogue *);
     void (*weights)(const void *, const ptrdiff_t *, ptrdiff_t, int, void *, ptrdiff_t);
     void (*output_adjoint)(const void *const *, int, ptrdiff_t, void *, ptrdiff_t);

@@ -38,9 +38,7 @@ cdef extern from "winograd.h" nogil:
         int side_w
         int distinct_h
         int distinct_w
-        void (*input)(
-            const void** d, Py_ssize_t channels, Py_ssize_t ahead, void* v,
-            Py_ssize_t element) nogil
+        void (*input)(const void** d, Py_ssize_t channels, void* v, Py_ssize_t element) nogil
         int (*output)(
             const void* m, Py_ssize_t element, const void* bias, void** out, int cols,
             const Epilogue* epilogue) nogil
@@ -345,7 +343,7 @@ cdef void _transform_tiles(
                         and 0 <= col < t.size[2]):
                     d[e] = line + col * t.channels
                 e += 1
-        t.do.input(d, t.channels, t.do.tile_w * t.do.step_w * t.spread[2] * t.channels, v, element)
+        t.do.input(d, t.channels, v, element)
         v += step
 
 

@@ -10,19 +10,13 @@
 
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
-/* v[e * element + c] = (B^T d B)[e] for the tile whose places d points to; the next tile's lie
- * `ahead`. They are fetched early: tiles make more streams than the processor follows. */
-static void NAME(input)(
-    const void *const *d, ptrdiff_t channels, ptrdiff_t ahead, void *to, ptrdiff_t element)
+/* v[e * element + c] = (B^T d B)[e] for the tile whose places d points to. */
+static void NAME(input)(const void *const *d, ptrdiff_t channels, void *to, ptrdiff_t element)
 {
     for (ptrdiff_t c = 0; c < channels; c += LANES) {
         V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
         for (int j = 0; j < N_W; j++) {
-            for (int i = 0; i < N_H; i++) {
-                const T *place = (const T *)d[i * N_W + j] + c;
-                in[i] = *(const V *)place;
-                if (j >= N_W - M_W * S_W && c % (2 * LANES) == 0) PREFETCH_TO_READ(place + ahead);
-            }
+            for (int i = 0; i < N_H; i++) in[i] = *(const V *)((const T *)d[i * N_W + j] + c);
             TRANSFORM_INPUT(M_H, R_H, S_H, in, out);
             for (int i = 0; i < N_H; i++) t[i][j] = out[i];
         }
@@ -123,7 +117,8 @@ static void NAME(weights)(
 }
 
 /* The adjoint of `output`: m[e * element + 0 .. two vectors) = (A dy A^T)[e] for the outputs
- * dy[i * M_W + j][0:cols]; zero where dy is NULL and beyond cols; the next tile's lie `ahead`. */
+ * dy[i * M_W + j][0:cols]; zero where dy is NULL and beyond cols. The next tile's lie
+ * `ahead` and are fetched early: tiles make more streams than the processor follows. */
 static void NAME(output_adjoint)(
     const void *const *dy, int cols, ptrdiff_t ahead, void *to, ptrdiff_t element)
 {
