@@ -1,8 +1,9 @@
 """Convolutional networks for people who have NumPy, SciPy and a CPU."""
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 
-from fastconv import data, functional, linalg, models, nn, onnx, optim
+from fastconv import data, functional, models, nn, optim
 from fastconv._algorithm import algorithm
 from fastconv._config import show_config
 from fastconv._memory import empty_cache, memory_stats, set_cache_limit
@@ -32,6 +33,20 @@ from fastconv.models import load_model
 from fastconv.random import default_generator, manual_seed
 
 __version__ = _version("fastconv")
+
+# Imported when they are first used: they bring modules that nothing else here needs.
+_LATER = ("linalg", "onnx")
+
+
+def __getattr__(name):
+    if name in _LATER:
+        return _import_module(f"fastconv.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "GradcheckError",
