@@ -12,7 +12,14 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, pow
 
+cdef extern from "pool.h" nogil:
+    void pool_largest_float(
+        const float** taps, Py_ssize_t count, Py_ssize_t channels, const float* floor, float* y)
+    void pool_largest_double(
+        const double** taps, Py_ssize_t count, Py_ssize_t channels, const double* floor, double* y)
+
 cdef enum:
+    TAPS = 64  # places of a window at a time
     CHUNK = 64  # channels whose maxima are kept locally over a window, where nothing aliases them
     LINE = 16  # channels of a task that writes them to places all over an image
 
@@ -68,29 +75,73 @@ cdef void _max_line(
 ) noexcept nogil:
     cdef Py_ssize_t k, part, c
     for k in range(s.count[2]):
-        for part in range((channels + CHUNK - 1) // CHUNK):
-            c = part * CHUNK
-            _max_window(
-                x + c, s, i, j, k, channels, min(CHUNK, channels - c), floor, y + c,
-                index + c if index != NULL else NULL)
-        y += channels
-        if index != NULL:
+        if index == NULL:
+            _max_window(x, s, i, j, k, channels, floor, y)
+        else:
+            for part in range((channels + CHUNK - 1) // CHUNK):
+                c = part * CHUNK
+                _find_max(
+                    x + c, s, i, j, k, channels, min(CHUNK, channels - c), floor, y + c, index + c)
             index += channels
+        y += channels
+
+
+cdef inline bint _is_empty(
+    const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t k,
+) noexcept nogil:
+    """Whether the window has all its taps in the padding, as a dilated one may."""
+    return (s.first[0][i] >= s.stop[0][i] or s.first[1][j] >= s.stop[1][j]
+            or s.first[2][k] >= s.stop[2][k])
 
 
 cdef inline void _max_window(
     const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t k,
+    Py_ssize_t channels, floating floor, floating* y,
+) noexcept nogil:
+    """All channels of output (i, j, k)."""
+    cdef Py_ssize_t z = s.first[0][i], v, u, count = 0
+    cdef const floating* taps[TAPS]
+    cdef floating least = -INFINITY if _is_empty(s, i, j, k) else floor
+    cdef const floating* start = &least  # y itself, once it holds a maximum
+    while z < s.stop[0][i]:
+        v = s.first[1][j]
+        while v < s.stop[1][j]:
+            u = s.first[2][k]
+            while u < s.stop[2][k]:
+                if count == TAPS:
+                    _largest(taps, count, channels, start, y)
+                    start, count = NULL, 0
+                taps[count] = x + ((z * s.size[1] + v) * s.size[2] + u) * channels
+                count += 1
+                u += s.step[2]
+            v += s.step[1]
+        z += s.step[0]
+    _largest(taps, count, channels, start, y)
+
+
+cdef inline void _largest(
+    const floating** taps, Py_ssize_t count, Py_ssize_t channels, const floating* start,
+    floating* y,
+) noexcept nogil:
+    if floating is float:
+        pool_largest_float(taps, count, channels, start, y)
+    else:
+        pool_largest_double(taps, count, channels, start, y)
+
+
+cdef inline void _find_max(
+    const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t k,
     Py_ssize_t channels, Py_ssize_t width, floating floor, floating* y, int* index,
 ) noexcept nogil:
-    """The first `width` channels of output (i, j, k)."""
+    """The first `width` channels of output (i, j, k), and where they stand."""
     cdef Py_ssize_t c, z = s.first[0][i], v = s.first[1][j], u = s.first[2][k]
     cdef Py_ssize_t place = (z * s.size[1] + v) * s.size[2] + u
     cdef floating largest[CHUNK]
     cdef int places[CHUNK]
     cdef const floating* at
     cdef bint larger
-    if z >= s.stop[0][i] or v >= s.stop[1][j] or u >= s.stop[2][k]:
-        place = -1  # a dilated window may have all its taps in the padding
+    if _is_empty(s, i, j, k):
+        place = -1
         floor = -INFINITY
     elif floor > -INFINITY:
         place = -1
@@ -104,23 +155,16 @@ cdef inline void _max_window(
             while u < s.stop[2][k]:
                 place = (z * s.size[1] + v) * s.size[2] + u
                 at = x + place * channels
-                if index == NULL:
-                    for c in range(width):  # vectorised
-                        larger = (at[c] > largest[c]) | (at[c] != at[c])
-                        largest[c] = at[c] if larger else largest[c]
-                else:
-                    for c in range(width):  # vectorised
-                        larger = (at[c] > largest[c]) | (at[c] != at[c])
-                        largest[c] = at[c] if larger else largest[c]
-                        places[c] = <int> place if larger else places[c]
+                for c in range(width):  # vectorised
+                    larger = (at[c] > largest[c]) | (at[c] != at[c])
+                    largest[c] = at[c] if larger else largest[c]
+                    places[c] = <int> place if larger else places[c]
                 u += s.step[2]
             v += s.step[1]
         z += s.step[0]
     for c in range(width):
         y[c] = largest[c]
-    if index != NULL:
-        for c in range(width):
-            index[c] = places[c]
+        index[c] = places[c]
 
 
 def max_pool_backward(
