@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections import deque
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -300,10 +301,9 @@ class Run:
         for stage, after in zip(self.stages, [*self.stages[1:], None], strict=True):
             for part in range(stage.repeat):
                 images = slice(part * stage.images, (part + 1) * stage.images or None)
-                for value in stage.inputs:
+                for value, put in stage.puts.items():
                     if value in given:
-                        x = given[value]
-                        _copy(x if stage.repeat == 1 else x[images], stage.arrays[value])
+                        put(given[value] if stage.repeat == 1 else given[value][images])
                 yield stage
                 if after is not None:
                     for value in after.inputs:
@@ -330,6 +330,7 @@ class _Bound:
         memory = empty((stage.size,), np.uint8)
         self._bind(stage, memory, scratch)  # to learn what scratch is needed
         self._bind(stage, memory, _Scratch(empty((scratch.most,), np.uint8)))
+        self.puts = {value: _put(self.arrays[value]) for value in self.inputs}
 
     def _bind(self, stage, memory, scratch):
         self.arrays = {value: stage.specs[value].value for value in stage.known}
@@ -345,19 +346,22 @@ class _Bound:
                 self.calls.append(step.bind(inputs, outputs, scratch.take))
 
 
-def _copy(given, array):
-    """array := given, of any layout."""
-    flags, floats = given.flags, given.dtype.type in _checks.FLOATS
-    if flags.c_contiguous and flags.aligned and floats and 3 <= given.ndim <= 5 and given.size:
-        memory = channels_last(array)
-        n, channels = given.shape[:2]
-        layout.transpose(
-            given.reshape(n, channels, -1),
-            memory.reshape(n, -1, channels),
-            threads_for(given.size),
-        )
-    else:
-        np.copyto(array, given)
+def _put(array):
+    """A call that sets `array` to another of its shape and dtype, of any layout."""
+    n, channels = array.shape[:2] if 3 <= array.ndim <= 5 else (0, 0)
+    if channels < 2 or not array.size or array.dtype.type not in _checks.FLOATS:
+        return partial(np.copyto, array)
+    memory = channels_last(array).reshape(n, -1, channels)
+    shape, threads = (n, channels, memory.shape[1]), threads_for(array.size)
+
+    def put(given):
+        flags = given.flags
+        if flags.c_contiguous and flags.aligned:
+            layout.transpose(given.reshape(shape), memory, threads)
+        else:
+            np.copyto(array, given)
+
+    return put
 
 
 class _Scratch:
