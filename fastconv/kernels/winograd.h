@@ -1,9 +1,9 @@
 /* Winograd's minimal filtering: transforms of tiles, vectorised across channels.
  *
  * F(m, r) gives m outputs of r taps from n = m + r - 1 products, one for each interpolation point:
- * 0, 1 and infinity for n = 3, also -1 for n = 4, 2 for n = 5, and -2 for n = 6 (A. Lavin, S. Gray,
- * "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4; the matrices as in
- * appendix A, where the last point's signs are both turned). y = A^T [(G g) * (B^T d)]: B depends
+ * 0, 1 and infinity for n = 3, also -1 for n = 4, 2 for n = 5, -2 for n = 6, and 1/2 and -1/2 for
+ * n = 8 (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section
+ * 4; the matrices as in appendix A, where the last point's signs are both turned). y = A^T [(G g) * (B^T d)]: B depends
  * on the points alone, A and G are powers of the points, and r = 1 is no transform at all.
  *
  * With step 2, the inputs at even places meet the taps at even places, the odd ones the odd: for
@@ -48,7 +48,21 @@ typedef struct {
 
 #define POINTS_INPUT(n, d, o)                                                                   \
     do {                                                                                        \
-        if ((n) == 6) {                                                                         \
+        if ((n) == 8) {                                                                         \
+            const T half = (T)0.5;                                                              \
+            V even = d[2] - (T)4.25 * d[4] + d[6], odd = d[1] - (T)4.25 * d[3] + d[5];          \
+            V even2 = (T)0.25 * d[2] - (T)1.25 * d[4] + d[6];                                   \
+            V odd2 = half * d[1] - (T)2.5 * d[3] + 2 * d[5];                                    \
+            V even3 = 4 * d[2] - 5 * d[4] + d[6], odd3 = 2 * d[1] - (T)2.5 * d[3] + half * d[5];\
+            o[0] = d[0] - d[6] + (T)5.25 * (d[4] - d[2]);                                       \
+            o[1] = even + odd;                                                                  \
+            o[2] = even - odd;                                                                  \
+            o[3] = even2 + odd2;                                                                \
+            o[4] = even2 - odd2;                                                                \
+            o[5] = even3 + odd3;                                                                \
+            o[6] = even3 - odd3;                                                                \
+            o[7] = d[7] - d[1] + (T)5.25 * (d[3] - d[5]);                                       \
+        } else if ((n) == 6) {                                                                  \
             V even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];                                    \
             V even2 = d[4] - d[2], odd2 = 2 * (d[3] - d[1]);                                    \
             o[0] = 4 * d[0] - 5 * d[2] + d[4];                                                  \
@@ -91,7 +105,15 @@ typedef struct {
 
 #define POINTS_OUTPUT(m, r, v, o)                                                               \
     do {                                                                                        \
-        if ((m) == 4 && (r) == 3) {                                                             \
+        if ((m) == 4 && (r) == 5) {                                                             \
+            V sum = v[1] + v[2], difference = v[1] - v[2];                                      \
+            V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
+            V sum3 = v[5] + v[6], difference3 = v[5] - v[6];                                    \
+            o[0] = v[0] + sum + sum2 + sum3;                                                    \
+            o[1] = difference + 2 * difference2 + (T)0.5 * difference3;                         \
+            o[2] = sum + 4 * sum2 + (T)0.25 * sum3;                                             \
+            o[3] = difference + 8 * difference2 + (T)0.125 * difference3 + v[7];                \
+        } else if ((m) == 4 && (r) == 3) {                                                      \
             V sum = v[1] + v[2], difference = v[1] - v[2];                                      \
             V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
             o[0] = v[0] + sum + sum2;                                                           \
@@ -138,7 +160,12 @@ typedef struct {
             o[1] = even + odd;                                                                  \
             o[2] = even - odd;                                                                  \
             o[3] = even2 + odd2;                                                                \
-            if ((r) == 3) o[4] = even2 - odd2;                                                  \
+            if ((r) > 2) o[4] = even2 - odd2;                                                   \
+            if ((r) == 5) {                                                                     \
+                V even3 = y[0] + (T)0.25 * y[2], odd3 = (T)0.5 * y[1] + (T)0.125 * y[3];        \
+                o[5] = even3 + odd3;                                                            \
+                o[6] = even3 - odd3;                                                            \
+            }                                                                                   \
         } else {                                                                                \
             o[1] = y[0] + y[1];                                                                 \
             if ((r) > 2) o[2] = y[0] - y[1];                                                    \
@@ -167,7 +194,20 @@ typedef struct {
 #define POINTS_WEIGHTS(m, r, g, o)                                                              \
     do {                                                                                        \
         const T sixth = (T)(1.0 / 6), twelfth = (T)(1.0 / 12), part = (T)(1.0 / 24);            \
-        if ((r) == 5) {                                                                         \
+        if ((r) == 5 && (m) == 4) {                                                             \
+            const T one = (T)(-2.0 / 9), two = (T)(1.0 / 90), half = (T)(2.0 / 45);             \
+            V even = one * (g[0] + g[2] + g[4]), odd = one * (g[1] + g[3]);                     \
+            V even2 = two * (g[0] + 4 * g[2] + 16 * g[4]), odd2 = two * (2 * g[1] + 8 * g[3]);  \
+            V even3 = half * (16 * g[0] + 4 * g[2] + g[4]), odd3 = half * (8 * g[1] + 2 * g[3]);\
+            o[0] = g[0];                                                                        \
+            o[1] = even + odd;                                                                  \
+            o[2] = even - odd;                                                                  \
+            o[3] = even2 + odd2;                                                                \
+            o[4] = even2 - odd2;                                                                \
+            o[5] = even3 + odd3;                                                                \
+            o[6] = even3 - odd3;                                                                \
+            o[7] = g[4];                                                                        \
+        } else if ((r) == 5) {                                                                  \
             V even = -sixth * (g[0] + g[2] + g[4]), odd = sixth * (g[1] + g[3]);                \
             V even2 = part * g[0] + sixth * g[2] + 4 * sixth * g[4];                            \
             V odd2 = twelfth * g[1] + 2 * sixth * g[3];                                         \
@@ -224,7 +264,17 @@ typedef struct {
 #define POINTS_WEIGHTS_ADJOINT(m, r, v, o)                                                      \
     do {                                                                                        \
         const T sixth = (T)(1.0 / 6), twelfth = (T)(1.0 / 12), part = (T)(1.0 / 24);            \
-        if ((m) + (r) == 7) {                                                                   \
+        if ((m) + (r) == 9) {                                                                   \
+            const T one = (T)(-2.0 / 9), two = (T)(1.0 / 90), half = (T)(2.0 / 45);             \
+            V sum = one * (v[1] + v[2]), difference = one * (v[1] - v[2]);                      \
+            V sum2 = two * (v[3] + v[4]), difference2 = two * (v[3] - v[4]);                    \
+            V sum3 = half * (v[5] + v[6]), difference3 = half * (v[5] - v[6]);                  \
+            o[0] = v[0] + sum + sum2 + 16 * sum3;                                               \
+            o[1] = difference + 2 * difference2 + 8 * difference3;                              \
+            o[2] = sum + 4 * sum2 + 4 * sum3;                                                   \
+            o[3] = difference + 8 * difference2 + 2 * difference3;                              \
+            o[4] = sum + 16 * sum2 + sum3 + v[7];                                               \
+        } else if ((m) + (r) == 7) {                                                            \
             V sum = sixth * (v[1] + v[2]), difference = sixth * (v[2] - v[1]);                  \
             V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
             o[0] = (T)0.25 * v[0] - sum + part * sum2;                                          \
@@ -268,6 +318,14 @@ typedef struct {
 #define S_H 1
 #define M_W 2
 #define R_W 3
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_4x4_5x5_1x1
+#define M_H 4
+#define R_H 5
+#define S_H 1
+#define M_W 4
+#define R_W 5
 #define S_W 1
 #include "winograd_template.h"
 #define NAME(x) x##_float_2x2_5x5_1x1
@@ -369,6 +427,14 @@ typedef struct {
 #define R_W 3
 #define S_W 1
 #include "winograd_template.h"
+#define NAME(x) x##_double_4x4_5x5_1x1
+#define M_H 4
+#define R_H 5
+#define S_H 1
+#define M_W 4
+#define R_W 5
+#define S_W 1
+#include "winograd_template.h"
 #define NAME(x) x##_double_2x2_5x5_1x1
 #define M_H 2
 #define R_H 5
@@ -457,6 +523,7 @@ static const winograd_transforms *winograd_find(
     static const winograd_transforms *const all[] = {
         &transforms_float_4x4_3x3_1x1,
         &transforms_float_2x2_3x3_1x1,
+        &transforms_float_4x4_5x5_1x1,
         &transforms_float_2x2_5x5_1x1,
         &transforms_float_1x4_1x3_1x1,
         &transforms_float_4x4_3x3_2x2,
@@ -469,6 +536,7 @@ static const winograd_transforms *winograd_find(
         &transforms_float_2x2_2x1_1x1,
         &transforms_double_4x4_3x3_1x1,
         &transforms_double_2x2_3x3_1x1,
+        &transforms_double_4x4_5x5_1x1,
         &transforms_double_2x2_5x5_1x1,
         &transforms_double_1x4_1x3_1x1,
         &transforms_double_4x4_3x3_2x2,
