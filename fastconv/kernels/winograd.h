@@ -105,14 +105,19 @@ typedef struct {
 
 #define POINTS_OUTPUT(m, r, v, o)                                                               \
     do {                                                                                        \
-        if ((m) == 4 && (r) == 5) {                                                             \
+        if ((m) + (r) == 9) {                                                                   \
             V sum = v[1] + v[2], difference = v[1] - v[2];                                      \
             V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
             V sum3 = v[5] + v[6], difference3 = v[5] - v[6];                                    \
             o[0] = v[0] + sum + sum2 + sum3;                                                    \
             o[1] = difference + 2 * difference2 + (T)0.5 * difference3;                         \
             o[2] = sum + 4 * sum2 + (T)0.25 * sum3;                                             \
-            o[3] = difference + 8 * difference2 + (T)0.125 * difference3 + v[7];                \
+            o[3] = difference + 8 * difference2 + (T)0.125 * difference3;                       \
+            if ((m) == 6) {                                                                     \
+                o[4] = sum + 16 * sum2 + (T)0.0625 * sum3;                                      \
+                o[5] = difference + 32 * difference2 + (T)0.03125 * difference3;                \
+            }                                                                                   \
+            o[(m) - 1] += v[7];                                                                 \
         } else if ((m) == 4 && (r) == 3) {                                                      \
             V sum = v[1] + v[2], difference = v[1] - v[2];                                      \
             V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
@@ -154,7 +159,19 @@ typedef struct {
 #define POINTS_OUTPUT_ADJOINT(m, r, y, o)                                                       \
     do {                                                                                        \
         o[0] = y[0];                                                                            \
-        if ((m) == 4) {                                                                         \
+        if ((m) == 6) {                                                                         \
+            const T half = (T)0.5, eighth = (T)0.125;                                           \
+            V even = y[0] + y[2] + y[4], odd = y[1] + y[3] + y[5];                              \
+            V even2 = y[0] + 4 * y[2] + 16 * y[4], odd2 = 2 * y[1] + 8 * y[3] + 32 * y[5];      \
+            V even3 = y[0] + half * half * y[2] + half * eighth * y[4];                         \
+            V odd3 = half * y[1] + eighth * y[3] + half * half * eighth * y[5];                 \
+            o[1] = even + odd;                                                                  \
+            o[2] = even - odd;                                                                  \
+            o[3] = even2 + odd2;                                                                \
+            o[4] = even2 - odd2;                                                                \
+            o[5] = even3 + odd3;                                                                \
+            o[6] = even3 - odd3;                                                                \
+        } else if ((m) == 4) {                                                                  \
             V even = y[0] + y[2], odd = y[1] + y[3];                                            \
             V even2 = y[0] + 4 * y[2], odd2 = 2 * y[1] + 8 * y[3];                              \
             o[1] = even + odd;                                                                  \
@@ -194,11 +211,19 @@ typedef struct {
 #define POINTS_WEIGHTS(m, r, g, o)                                                              \
     do {                                                                                        \
         const T sixth = (T)(1.0 / 6), twelfth = (T)(1.0 / 12), part = (T)(1.0 / 24);            \
-        if ((r) == 5 && (m) == 4) {                                                             \
+        if ((m) + (r) == 9) {                                                                   \
             const T one = (T)(-2.0 / 9), two = (T)(1.0 / 90), half = (T)(2.0 / 45);             \
-            V even = one * (g[0] + g[2] + g[4]), odd = one * (g[1] + g[3]);                     \
-            V even2 = two * (g[0] + 4 * g[2] + 16 * g[4]), odd2 = two * (2 * g[1] + 8 * g[3]);  \
-            V even3 = half * (16 * g[0] + 4 * g[2] + g[4]), odd3 = half * (8 * g[1] + 2 * g[3]);\
+            V even = one * (g[0] + g[2]), odd = one * g[1];                                     \
+            V even2 = two * (g[0] + 4 * g[2]), odd2 = two * 2 * g[1];                           \
+            V even3 = half * (16 * g[0] + 4 * g[2]), odd3 = half * 8 * g[1];                    \
+            if ((r) == 5) {                                                                     \
+                even += one * g[4];                                                             \
+                odd += one * g[3];                                                              \
+                even2 += two * 16 * g[4];                                                       \
+                odd2 += two * 8 * g[3];                                                         \
+                even3 += half * g[4];                                                           \
+                odd3 += half * 2 * g[3];                                                        \
+            }                                                                                   \
             o[0] = g[0];                                                                        \
             o[1] = even + odd;                                                                  \
             o[2] = even - odd;                                                                  \
@@ -206,7 +231,7 @@ typedef struct {
             o[4] = even2 - odd2;                                                                \
             o[5] = even3 + odd3;                                                                \
             o[6] = even3 - odd3;                                                                \
-            o[7] = g[4];                                                                        \
+            o[7] = g[(r) - 1];                                                                  \
         } else if ((r) == 5) {                                                                  \
             V even = -sixth * (g[0] + g[2] + g[4]), odd = sixth * (g[1] + g[3]);                \
             V even2 = part * g[0] + sixth * g[2] + 4 * sixth * g[4];                            \
@@ -272,8 +297,11 @@ typedef struct {
             o[0] = v[0] + sum + sum2 + 16 * sum3;                                               \
             o[1] = difference + 2 * difference2 + 8 * difference3;                              \
             o[2] = sum + 4 * sum2 + 4 * sum3;                                                   \
-            o[3] = difference + 8 * difference2 + 2 * difference3;                              \
-            o[4] = sum + 16 * sum2 + sum3 + v[7];                                               \
+            if ((r) == 5) {                                                                     \
+                o[3] = difference + 8 * difference2 + 2 * difference3;                          \
+                o[4] = sum + 16 * sum2 + sum3;                                                  \
+            }                                                                                   \
+            o[(r) - 1] += v[7];                                                                 \
         } else if ((m) + (r) == 7) {                                                            \
             V sum = sixth * (v[1] + v[2]), difference = sixth * (v[2] - v[1]);                  \
             V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
@@ -334,6 +362,22 @@ typedef struct {
 #define S_H 1
 #define M_W 2
 #define R_W 5
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_1x4_1x5_1x1
+#define M_H 1
+#define R_H 1
+#define S_H 1
+#define M_W 4
+#define R_W 5
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_float_1x6_1x3_1x1
+#define M_H 1
+#define R_H 1
+#define S_H 1
+#define M_W 6
+#define R_W 3
 #define S_W 1
 #include "winograd_template.h"
 #define NAME(x) x##_float_1x4_1x3_1x1
@@ -443,6 +487,22 @@ typedef struct {
 #define R_W 5
 #define S_W 1
 #include "winograd_template.h"
+#define NAME(x) x##_double_1x4_1x5_1x1
+#define M_H 1
+#define R_H 1
+#define S_H 1
+#define M_W 4
+#define R_W 5
+#define S_W 1
+#include "winograd_template.h"
+#define NAME(x) x##_double_1x6_1x3_1x1
+#define M_H 1
+#define R_H 1
+#define S_H 1
+#define M_W 6
+#define R_W 3
+#define S_W 1
+#include "winograd_template.h"
 #define NAME(x) x##_double_1x4_1x3_1x1
 #define M_H 1
 #define R_H 1
@@ -525,6 +585,8 @@ static const winograd_transforms *winograd_find(
         &transforms_float_2x2_3x3_1x1,
         &transforms_float_4x4_5x5_1x1,
         &transforms_float_2x2_5x5_1x1,
+        &transforms_float_1x4_1x5_1x1,
+        &transforms_float_1x6_1x3_1x1,
         &transforms_float_1x4_1x3_1x1,
         &transforms_float_4x4_3x3_2x2,
         &transforms_float_2x2_3x3_2x2,
@@ -538,6 +600,8 @@ static const winograd_transforms *winograd_find(
         &transforms_double_2x2_3x3_1x1,
         &transforms_double_4x4_5x5_1x1,
         &transforms_double_2x2_5x5_1x1,
+        &transforms_double_1x4_1x5_1x1,
+        &transforms_double_1x6_1x3_1x1,
         &transforms_double_1x4_1x3_1x1,
         &transforms_double_4x4_3x3_2x2,
         &transforms_double_2x2_3x3_2x2,
