@@ -9,6 +9,7 @@ FASTCONV_LEVELS=0   build for the platform's baseline alone
 
 import copy
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -68,6 +69,16 @@ def write_blas_int():
     target = HERE / "fastconv" / "kernels" / "_blas_int.pxd"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
+
+
+def date_archives():
+    """Give archives the date of the commit, so that all builds of it are the same bytes."""
+    command = ["git", "log", "-1", "--format=%ct"]
+    try:
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return  # not a checkout
+    os.environ.setdefault("SOURCE_DATE_EPOCH", done.stdout.strip())
 
 
 class BuildKernels(build_ext):
@@ -184,4 +195,5 @@ def extensions():
 
 if __name__ == "__main__":  # builds run this file; a test reads its constants
     write_blas_int()
+    date_archives()
     setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

@@ -1,9 +1,8 @@
 """Convolutional networks for people who have NumPy, SciPy and a CPU."""
 
 from importlib import import_module as _import_module
-from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from fastconv import data, functional, models, nn, optim
 from fastconv._algorithm import algorithm
 from fastconv._config import show_config
 from fastconv._memory import empty_cache, memory_stats, set_cache_limit
@@ -26,26 +25,62 @@ from fastconv.autograd import (
     stack,
     where,
 )
-from fastconv.compiler import InferencePlan, compile, load_plan
-from fastconv.functional import col2im, im2col
-from fastconv.io import load, load_metadata, save
-from fastconv.models import load_model
 from fastconv.random import default_generator, manual_seed
 
-__version__ = _version("fastconv")
+# Imported when they are first used, so that an import takes little more than NumPy and SciPy do.
+_MODULES = (
+    "compiler",
+    "data",
+    "functional",
+    "io",
+    "linalg",
+    "models",
+    "nn",
+    "onnx",
+    "optim",
+    "training",
+)
+_NAMES = {
+    "InferencePlan": "compiler",
+    "compile": "compiler",
+    "load_plan": "compiler",
+    "col2im": "functional",
+    "im2col": "functional",
+    "load": "io",
+    "load_metadata": "io",
+    "save": "io",
+    "load_model": "models",
+}
+if _TYPE_CHECKING:  # the same, for editors and type checkers
+    from fastconv import compiler as compiler
+    from fastconv import data, functional, linalg, models, nn, onnx, optim
+    from fastconv import io as io
+    from fastconv import training as training
+    from fastconv.compiler import InferencePlan, compile, load_plan
+    from fastconv.functional import col2im, im2col
+    from fastconv.io import load, load_metadata, save
+    from fastconv.models import load_model
 
-# Imported when they are first used: they bring modules that nothing else here needs.
-_LATER = ("linalg", "onnx")
+    __version__: str
 
 
 def __getattr__(name):
-    if name in _LATER:
+    if name in _MODULES:
         return _import_module(f"fastconv.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _NAMES:
+        value = getattr(_import_module(f"fastconv.{_NAMES[name]}"), name)
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("fastconv")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
 
 def __dir__():
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_MODULES, *_NAMES, "__version__"})
 
 
 __all__ = [

@@ -236,14 +236,62 @@ def _find_blas_controls():
 single_threaded_blas = _SingleThreadedBlas()
 
 
+class _SymbolInfo(ctypes.Structure):
+    """``Dl_info`` of dlfcn.h."""
+
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("name", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+
+
+def _library_of(address):
+    """The file of the shared library that has a C function; None where it cannot be told."""
+    info = _SymbolInfo()
+    try:
+        found = ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(info))
+    except (AttributeError, OSError, TypeError):  # Windows
+        return None
+    return os.fsdecode(info.file) if found else None
+
+
+def describe_openmp():
+    """(what the kernels are built with, the library that they found) for bug reports."""
+    if not _build.OPENMP:
+        return "no: single-threaded kernels", None
+    address, threads = _build.openmp()
+    return f"of {_build.OPENMP}, {threads} threads outside", _library_of(address)
+
+
 def describe_blas():
-    """One line for bug reports: SciPy's BLAS and what controls its threads."""
+    """(SciPy's BLAS and its threads, the library and what it says of itself) for bug reports."""
     import scipy
 
     blas = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    name = f"{blas.get('name')} {blas.get('version')}"
     setter, getter = single_threaded_blas.controls_found()
-    control = "threads not controllable" if setter is None else f"{getter()} threads outside"
-    return f"{blas.get('name')} {blas.get('version')} ({control})"
+    if setter is None:
+        return f"{name}, threads not controllable", None
+    library = _library_of(ctypes.cast(setter, ctypes.c_void_p).value)
+    try:
+        config = ctypes.CDLL(library)[setter.__name__.replace("set_num_threads", "get_config")]
+        config.argtypes, config.restype = [], ctypes.c_char_p
+        library = f"{library} ({config().decode().strip()})"
+    except (AttributeError, OSError):
+        pass  # only OpenBLAS has it
+    return f"{name}, {getter()} threads outside", library
+
+
+def describe_limits():
+    """What the number of threads follows, for bug reports."""
+    quota = _cgroup_quota()
+    limits = [f"{os.cpu_count()} CPUs"]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append(f"affinity to {len(os.sched_getaffinity(0))}")
+    limits.append("no quota of a control group" if quota is None else f"quota of {quota} CPUs")
+    return ", ".join(limits)
 
 
 def blas_threads_for(work):

@@ -489,6 +489,21 @@ def test_files_are_loaded_beside_what_is_installed(tmp_path):
     assert lowest["model"] == "lowest of 2"
 
 
+def test_imports_are_beside_what_they_need(tmp_path):
+    done = run(tmp_path, *BENCH, "imports", "--quick", "--rounds", "1", "--json", "samples.json")
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))
+    times = {record["layer"]: record["seconds"]["time"] for record in content["records"]}
+    (rows,) = tables(done.stdout)
+    assert [row["statement"] for row in rows] == [f"`{name}`" for name in times]
+    assert ("import torch" in times) == TORCH
+    ((needed,), *_) = times.values()
+    for row, (seconds,) in zip(rows, times.values(), strict=True):
+        assert float(row["ms"]) == near(1e3 * seconds)
+        assert float(row["to needed"]) == near(seconds / needed)
+    assert {"`import fastconv`", "`from fastconv import *`"} <= {row["statement"] for row in rows}
+
+
 # Of the networks as published, or counted by hand.
 PARAMETERS = {
     "LeNet": 832 + 51_264 + 401_536 + 1_290,
@@ -906,7 +921,7 @@ def test_other_commands_load_no_benchmark(tmp_path):
         (
             (),
             "bench takes either a benchmark (conv, algorithms, loops, linalg, nets, accuracy, "
-            "load) or ",
+            "load, imports) or ",
         ),
         (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, linalg, "),
         (("loops", "--batch", "0"), "batch must be at least 1, got 0"),

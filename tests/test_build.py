@@ -1,11 +1,13 @@
 """The sources follow the rules of parallel code, and a wheel holds what it should.
 
-Building takes a minute and a compiler: set FASTCONV_TEST_BUILD=1 for those tests.
+Building takes a minute and a compiler: set FASTCONV_TEST_BUILD=1 for those tests. They take the
+archives from the folder that FASTCONV_TEST_DIST names, where it does.
 """
 
 import ast
 import importlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from fastconv.kernels import available
+from fastconv.kernels import built
 
 ROOT = Path(__file__).parent.parent
 KERNELS = sorted((ROOT / "fastconv" / "kernels").glob("*.pyx"))
@@ -145,8 +147,10 @@ def test_setup_builds_every_kernel():
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
-    """A source archive of a copy of the tree, and the wheel built from what it holds."""
+    """A source archive of the tree, and the wheel built from what it holds."""
     folder = tmp_path_factory.mktemp("build")
+    if os.environ.get("FASTCONV_TEST_DIST"):
+        return found_in(Path(os.environ["FASTCONV_TEST_DIST"]))
     unwanted = shutil.ignore_patterns(
         ".*", "build", "dist", "*.egg-info", "*.so", "__pycache__", "_blas_int.pxd"
     )
@@ -159,7 +163,11 @@ def archives(tmp_path_factory):
     (unpacked,) = (folder / "unpacked").iterdir()
     options = ["--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", folder / "dist"]
     run([sys.executable, "-m", "pip", "wheel", *options, "."], unpacked)
-    (wheel,) = (folder / "dist").glob("*.whl")
+    return found_in(folder / "dist")
+
+
+def found_in(folder):
+    (source,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return source, wheel
 
 
@@ -189,15 +197,50 @@ def test_wheel_holds_the_package_and_nothing_else(archives):
     suffixes = {Path(name).suffix for name in package}
     extension = ".pyd" if os.name == "nt" else ".so"
     assert suffixes == {".py", ".typed", extension}
-    built = {Path(n).name.split(".")[0] for n in package if n.endswith(extension)}
-    assert built == {path.stem for path in KERNELS} | {"_cyutility"}  # Cython's own
+    compiled = {Path(n).name.split(".")[0] for n in package if n.endswith(extension)}
+    assert compiled == {path.stem for path in KERNELS} | {"_cyutility"}  # Cython's own
     folders = {Path(n).parent.name for n in package if n.endswith(extension)}
-    assert folders == {level if level != "baseline" else "kernels" for level in available()}
+    assert folders == {level if level != "baseline" else "kernels" for level in built()}
     assert not any(part in name for name in names for part in ("tests", "benchmarks"))
     modules = {str(p.relative_to(ROOT).as_posix()) for p in (ROOT / "fastconv").rglob("*.py")}
     assert modules == {name for name in package if name.endswith(".py")}
     info = [name.split("/", 1)[1] for name in names if ".dist-info/" in name]
     assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= set(info)
+
+
+# Instructions of SSE3 and later, which a processor of x86-64's baseline lacks: all that VEX and
+# EVEX encode (v..., k...; of those on general registers the names), and the others of 128 bits.
+# Not "tzcnt", which older processors take for the "bsf" that it is there.
+BEYOND = re.compile(
+    r"v(?!er[rw]$)\w+|k(and|andn|mov|not|or|ortest|shiftl|shiftr|test|unpck|xn?or)[bwdq]+"
+    r"|andn|bextr|bls(i|msk|r)|bzhi|mulx|pdep|pext|rorx|s(ar|hl|hr)x|lzcnt|adcx|adox"
+    r"|h(add|sub)p[sd]|addsubp[sd]|mov(ddup|s[hl]dup)|lddqu"
+    r"|p(shufb|h(add|sub)\w+|abs[bwd]|alignr|sign[bwd]|mulhrsw|maddubsw)"
+    r"|p?blend\w+|dpp[sd]|(extract|insert)ps|pextr[bdq]|pinsr[bdq]|mpsadbw|packusdw|pcmpeqq"
+    r"|p(max|min)(sb|sd|uw|ud)|pmov[sz]x\w+|pmul(dq|ld)|ptest|round[ps][sd]|movntdqa|phminposuw"
+    r"|pcmp([ei]str[im]|gtq)|crc32\w?|popcnt|aes\w+|pclmul\w+|sha\w+"
+)
+INSTRUCTION = re.compile(r"^ *[0-9a-f]+:\t(?:(?:rep\w*|lock|bnd|notrack) )?(\w+)", re.MULTILINE)
+
+
+@in_source_tree
+@building
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the levels are of x86-64")
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="there is no objdump")
+def test_baseline_kernels_have_instructions_that_every_processor_runs(archives, tmp_path):
+    _, wheel = archives
+    beyond = {}
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name.endswith(".so"):
+                command = ["objdump", "-d", "--no-show-raw-insn", archive.extract(name, tmp_path)]
+                code = INSTRUCTION.findall(run(command, tmp_path))
+                assert len(code) > 1000
+                beyond[Path(name)] = {word for word in code if BEYOND.fullmatch(word)}
+    assert {path.parent.name for path in beyond} == {*built()} - {"baseline"} | {"kernels"}
+    for path, words in beyond.items():
+        # That some are found among what AVX2 is for shows that the search can find them.
+        assert bool(words) == (path.parent.name != "kernels"), (path, words)
 
 
 @in_source_tree

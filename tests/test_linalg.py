@@ -2,8 +2,6 @@
 
 import math
 import pickle
-import subprocess
-import sys
 
 import naive
 import numpy as np
@@ -443,14 +441,3 @@ def test_bad_options():
         conv_matrix(**GOOD, return_index=1)
     with pytest.raises(ValueError, match=r"algorithm must be one of .* got 'fft'"):
         conv_operator(**GOOD, algorithm="fft")
-
-
-def test_nothing_is_imported_for_it_before_it_is_used():
-    code = (
-        "import sys, fastconv\n"
-        "assert not {'fastconv.linalg', 'scipy.sparse.linalg'} & set(sys.modules)\n"
-        "assert 'linalg' in dir(fastconv)\n"
-        "assert fastconv.linalg.conv_operator and 'scipy.sparse.linalg' in sys.modules\n"
-        "assert not hasattr(fastconv, 'no_such_name')"
-    )
-    subprocess.run([sys.executable, "-P", "-c", code], check=True)

@@ -89,6 +89,15 @@ def add_to(commands):
     add = load.add_argument
     add("models", type=Path, nargs="+", metavar="MODEL", help="an ONNX file")
     add("--rounds", type=int, help="samples of each contender; default: 15, or 3 with --quick")
+    imports = _add(
+        benchmarks,
+        "imports",
+        "how long imports take, beside those of NumPy and SciPy that fastconv needs",
+        quick="few rounds",
+    )
+    imports.add_argument(
+        "--rounds", type=int, help="samples of each statement; default: 15, or 3 with --quick"
+    )
     bench.set_defaults(run=_run, benchmarks=", ".join(benchmarks.choices))
 
 

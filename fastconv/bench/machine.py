@@ -1,7 +1,6 @@
 """What the figures were measured on and with."""
 
 import contextlib
-import io
 import os
 import platform
 import re
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-import fastconv
+from fastconv import _config
 from fastconv.bench.rivals import torch
 
 __all__ = ["cpu_model", "describe"]
@@ -23,9 +22,11 @@ def describe():
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"CPU: {cpu_model()}, {os.cpu_count()} logical CPUs",
     ]
-    with contextlib.redirect_stdout(io.StringIO()) as config:
-        fastconv.show_config()
-    lines += [" ".join(line.split()) for line in config.getvalue().splitlines()]
+    lines += [
+        f"{name} {value}"
+        for name, value in _config.describe().items()
+        if name not in ("folder", "OpenMP file", "BLAS file")  # of one installation
+    ]
     for name, module in (("NumPy", np), ("SciPy", scipy)):
         blas = module.show_config(mode="dicts")["Build Dependencies"]["blas"]
         lines.append(f"{name}'s BLAS: {blas.get('name')} {blas.get('version')}")

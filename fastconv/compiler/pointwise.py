@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy.special import erf
 
 from fastconv import _checks
 from fastconv._activation import NONE
@@ -28,7 +29,7 @@ __all__ = [
     "softmax",
 ]
 
-# NumPy's, by the names of the operators that they are.
+# NumPy's and SciPy's, by the names of the operators that they are.
 UFUNCS = {
     name: getattr(np, name)
     for name in (
@@ -41,6 +42,7 @@ UFUNCS |= {
     for name, (function, *_) in (*UNARY.items(), *BINARY.items())
     if isinstance(function, np.ufunc)
 }
+UFUNCS["erf"] = erf  # which autograd imports when it first needs it
 REDUCTIONS = {"max": np.max, "mean": np.mean, "min": np.min, "sum": np.sum}
 
 

@@ -14,13 +14,19 @@ from pathlib import Path
 
 from fastconv.kernels import _build
 
-__all__ = ["ISA", "available"]
+__all__ = ["ISA", "available", "built"]
+
+
+def built():
+    """Instruction sets that the kernels are built for, best first."""
+    here = Path(__path__[-1])
+    return *(level for level in _build.LEVELS if (here / level).is_dir()), "baseline"
 
 
 def available():
-    """Instruction sets that are built and that this processor runs, best first."""
-    here = Path(__path__[-1])
-    return *(level for level in _build.LEVELS if (here / level).is_dir()), "baseline"
+    """Those that are built and that this processor runs, best first."""
+    found = set(_build.FEATURES)
+    return tuple(level for level in built() if _build.LEVELS.get(level, set()) <= found)
 
 
 ISA = os.environ.get("FASTCONV_ISA") or available()[0]

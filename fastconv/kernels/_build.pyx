@@ -3,25 +3,56 @@
 cdef extern from *:
     """
     #ifdef _OPENMP
-    #define FASTCONV_OPENMP 1
+    #include <omp.h>
+    #define FASTCONV_OPENMP _OPENMP
     #else
     #define FASTCONV_OPENMP 0
+    static int omp_get_max_threads(void) { return 1; }
     #endif
-    #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-    static int fastconv_has_avx2(void)
-    {
-        __builtin_cpu_init();
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    }
+    #if defined(__clang__)
+    #define FASTCONV_COMPILER "Clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define FASTCONV_COMPILER "GCC " __VERSION__
+    #elif defined(_MSC_VER)
+    #define FASTCONV_TEXT_OF(x) #x
+    #define FASTCONV_TEXT(x) FASTCONV_TEXT_OF(x)
+    #define FASTCONV_COMPILER "MSVC " FASTCONV_TEXT(_MSC_FULL_VER)
     #else
-    static int fastconv_has_avx2(void) { return 0; }
+    #define FASTCONV_COMPILER "unknown"
     #endif
+    #include <string.h>
+    /* What the processor and the system have, of what matters to loops. */
+    static const char *fastconv_features(void)
+    {
+    #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+        static char found[64];
+        __builtin_cpu_init();
+        found[0] = 0;
+        if (__builtin_cpu_supports("sse4.2")) strcat(found, " sse4.2");
+        if (__builtin_cpu_supports("avx")) strcat(found, " avx");
+        if (__builtin_cpu_supports("avx2")) strcat(found, " avx2");
+        if (__builtin_cpu_supports("fma")) strcat(found, " fma");
+        if (__builtin_cpu_supports("avx512f")) strcat(found, " avx512f");
+        return found;
+    #else
+        return "";
+    #endif
+    }
     """
-    const bint FASTCONV_OPENMP
+    const int FASTCONV_OPENMP
     const bint FASTCONV_BOUNDS
-    bint fastconv_has_avx2()
+    const char *FASTCONV_COMPILER
+    const char *fastconv_features()
+    int omp_get_max_threads()
 
-OPENMP = bool(FASTCONV_OPENMP)
+COMPILER = FASTCONV_COMPILER.decode()
+OPENMP = FASTCONV_OPENMP  # the date of its specification, as 201511; 0 without it
 BOUNDS = bool(FASTCONV_BOUNDS)
-# Names of the folders whose kernels this processor runs, best first.
-LEVELS = ("avx2",) if fastconv_has_avx2() else ()
+FEATURES = tuple(fastconv_features().decode().split())
+# Folders of kernels, best first, and what a processor must have to run them.
+LEVELS = {"avx2": {"avx2", "fma"}}
+
+
+def openmp():
+    """(address of a function of the OpenMP runtime, threads of a region by default)."""
+    return <size_t>&omp_get_max_threads, omp_get_max_threads()
