@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 KERNELS = [
     "_blas",
     "_build",
+    "_fenv",
     "_memory",
     "activation",
     "conv",
@@ -45,7 +46,7 @@ KERNELS = [
 # a folder of that name, and fastconv.kernels chooses when it is imported.
 LEVELS = {"avx2": ["-mavx2", "-mfma"]}
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
-ONCE = ["_build", "_memory"]  # tells what the processor has; has no loops
+ONCE = ["_build", "_fenv", "_memory"]  # tells what the processor has; have no loops
 # What Cython's memoryviews need, compiled once instead of in every kernel.
 SHARED = "fastconv.kernels._cyutility"
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from fastconv._algorithm import algorithm
 from fastconv._config import show_config
 from fastconv._memory import empty_cache, memory_stats, set_cache_limit
-from fastconv._threads import get_num_threads, set_num_threads
+from fastconv._threads import flush_denormal, get_num_threads, set_num_threads
 from fastconv.autograd import (
     GradcheckError,
     Tensor,
@@ -98,6 +98,7 @@ __all__ = [
     "default_generator",
     "empty_cache",
     "exp",
+    "flush_denormal",
     "functional",
     "get_num_threads",
     "gradcheck",

@@ -181,12 +181,13 @@ def choose(shape, frame, algorithm, prepared=False):
     if algorithm == "gemm" or not direct.SUPPORTED:
         return "gemm", None
     if algorithm != "direct":
-        # Without the cost for weights that are not kept, so that an image alone takes the tile of a
-        # batch.
+        # Without the cost for weights that are not kept, or by an algorithm asked for by name, so
+        # that an image alone takes the tile of a batch.
         costs = {
             tile: _winograd_cost(shape, frame, tile, prepared) for tile in _schemes(shape, frame)
         }
-        tile = min(costs, key=lambda tile: sum(costs[tile][: 1 + prepared]), default=None)
+        counted = 1 + (prepared and algorithm == "auto")
+        tile = min(costs, key=lambda tile: sum(costs[tile][:counted]), default=None)
         if tile and (
             algorithm == "winograd" or sum(costs[tile]) < _direct_cost(shape, frame, prepared)
         ):

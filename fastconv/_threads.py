@@ -5,6 +5,7 @@ BLAS calls inside are single-threaded. A multi-threaded BLAS inside an OpenMP re
 dead-lock, and the two in alternation fight for the cores with busy-waiting threads.
 """
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -15,9 +16,9 @@ import numpy as np
 
 from fastconv import _checks
 from fastconv._memory import empty
-from fastconv.kernels import _build
+from fastconv.kernels import _build, _fenv
 
-__all__ = ["get_num_threads", "set_num_threads"]
+__all__ = ["flush_denormal", "get_num_threads", "set_num_threads"]
 
 # A parallel region costs about 10 us: below this many elementary operations one thread wins.
 GRAIN = 100_000
@@ -84,17 +85,26 @@ class _State:
     def __init__(self):
         self.num_threads = None  # resolved at the first use, not at import
         self.went_parallel = False
-        self.forked = False
+        self.stranded = False  # forked after that
+        self.untold = False  # that one thread remains of several
+
+
+class _Workers(threading.local):
+    """Those that the calling thread's regions have: GNU OpenMP keeps a team for each thread."""
+
+    mode = None  # of floating point, as the last region found it
 
 
 _state = _State()
+_workers = _Workers()
 
 
 def get_num_threads():
     """Number of threads that fastconv's kernels use at most.
 
     By default the CPUs that this process may use (affinity mask and control-group quota),
-    or ``FASTCONV_NUM_THREADS`` or ``OMP_NUM_THREADS`` from the environment.
+    or ``FASTCONV_NUM_THREADS`` or ``OMP_NUM_THREADS`` from the environment. In a forked process it
+    is one, whatever the environment says.
 
     Returns
     -------
@@ -108,7 +118,7 @@ def get_num_threads():
     """
     if _state.num_threads is None:
         _state.num_threads = _default_num_threads()
-    return _state.num_threads
+    return 1 if _state.stranded else _state.num_threads
 
 
 def set_num_threads(n):
@@ -119,7 +129,8 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int
-        From 1 to 4096.
+        From 1 to 4096. A process that was forked after its parent had run parallel kernels keeps
+        one thread, and warns.
 
     Raises
     ------
@@ -136,18 +147,94 @@ def set_num_threads(n):
     >>> fastconv.set_num_threads(before)
     """
     _state.num_threads = _checks.integer("n", n, minimum=1, maximum=MOST_THREADS)
+    _state.untold = _state.stranded and _state.num_threads > 1
 
 
 def threads_for(work):
-    """Threads for a region of about `work` elementary operations."""
+    """Threads for a region of about `work` elementary operations, which comes next."""
     if work < GRAIN or not _build.OPENMP:
         return 1
     n = get_num_threads()
+    if _state.untold:
+        _warn_of_one_thread()
     if n > 1:
-        if _state.forked:
-            return _one_thread_in_child()
         _state.went_parallel = True
+        follow_caller(n)
     return n
+
+
+def _warn_of_one_thread():
+    _state.untold = False
+    more = (
+        "after its parent had run parallel kernels (the 'forkserver' and 'spawn' start methods "
+        "leave all threads)"
+        if _state.stranded
+        else "(fastconv.set_num_threads sets more)"
+    )
+    warnings.warn(
+        f"fastconv uses one thread in this process: it was forked {more}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def follow_caller(n):
+    """Make the workers of regions of `n` threads round and flush as the calling thread does.
+
+    The processor's flags are a thread's own, and a team is older than what its caller sets.
+    """
+    mode = _fenv.mode()
+    if n > 1 and mode != _workers.mode:
+        _fenv.set_mode(mode, n)
+        _workers.mode = mode
+
+
+@contextlib.contextmanager
+def flush_denormal(mode=True):
+    """Context in which subnormal numbers are zeros, as operands and as results.
+
+    They are smaller than 1.2e-38 (2.2e-308 in float64), and the arithmetic of many processors is
+    a hundred times slower on them. A network whose values fade, such as a recurrent filter or one
+    with strong weight decay, meets them.
+
+    Parameters
+    ----------
+    mode : bool, default True
+        False computes with them within such a context.
+
+    Raises
+    ------
+    TypeError
+        If `mode` is not a bool.
+    NotImplementedError
+        On processors other than x86-64 and AArch64.
+
+    Notes
+    -----
+    As PyTorch's ``set_flush_denormal``, but what was set before comes back at the end. It holds for
+    the calling thread, NumPy's and Python's arithmetic there included, and for the threads that
+    fastconv's kernels use in calls from it.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> tiny = np.full((1, 1, 4, 4), 1e-40, np.float32)
+    >>> with fastconv.flush_denormal():
+    ...     y = fastconv.functional.avg_pool2d(tiny, 2)
+    >>> float(y.max())
+    0.0
+    """
+    mode = _checks.boolean("mode", mode)
+    if not _fenv.FLUSH:
+        raise NotImplementedError("flush_denormal knows x86-64 and AArch64 processors alone")
+    before = _fenv.mode()
+    _fenv.set_mode(before | _fenv.FLUSH if mode else before & ~_fenv.FLUSH, 1)
+    try:
+        yield
+    finally:
+        _fenv.set_mode(before, 1)
+        if _workers.mode is not None:  # other libraries may share them
+            follow_caller(get_num_threads())
 
 
 def workspace(threads, size, dtype, take=empty):
@@ -156,18 +243,6 @@ def workspace(threads, size, dtype, take=empty):
     Rows are a pair of cache lines apart: threads that write to one line wait for each other.
     """
     return take((threads, size + 128 // np.dtype(dtype).itemsize), dtype)
-
-
-def _one_thread_in_child():
-    """GNU OpenMP's pool does not survive a fork: a second parallel region would hang."""
-    warnings.warn(
-        "fastconv uses one thread in this process: it was forked after its parent had run "
-        "parallel kernels (use the 'forkserver' or 'spawn' start method for more)",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    _state.num_threads = 1
-    return 1
 
 
 class _SingleThreadedBlas:
@@ -306,7 +381,11 @@ def _after_fork_in_child():
         single_threaded_blas.depth = 0
         if single_threaded_blas.controls[0] is not None:
             single_threaded_blas.controls[0](single_threaded_blas.saved)
-    _state.forked = _state.forked or _state.went_parallel
+    # GNU OpenMP's threads do not survive a fork: the next region that wants them would hang.
+    # Whether another library has used them is not known, so more than one must be asked for.
+    _state.untold = get_num_threads() > 1
+    _state.stranded = _state.stranded or _state.went_parallel
+    _state.num_threads = 1
 
 
 if hasattr(os, "register_at_fork"):

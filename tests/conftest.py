@@ -1,6 +1,11 @@
 """What the tests share: seeds, real data where at hand, the contract of every operator."""
 
+import contextlib
+import json
 import os
+import signal
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -15,6 +20,8 @@ from fastconv.kernels import direct
 
 # For tests of "direct" and "winograd".
 vectors = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no vectors")
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 hypothesis.settings.register_profile(
     "fastconv", deadline=None, derandomize=True, database=None, max_examples=60
@@ -44,6 +51,33 @@ def keep_threads():
     before = fastconv.get_num_threads()
     yield
     fastconv.set_num_threads(before)
+
+
+def python(folder, script, *options, limit=120, **environment):
+    """What a script prints as JSON, run in a new process; nothing else may be on stdout.
+
+    After `limit` seconds it ends, and the processes that it has started.
+    """
+    path = folder / "script.py"
+    path.write_text(script, encoding="utf-8")
+    kept = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", *environment)}
+    with subprocess.Popen(
+        [sys.executable, *options, str(path)],
+        cwd=folder,
+        env={**kept, **{k: v for k, v in environment.items() if v is not None}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=limit)
+        finally:
+            with contextlib.suppress(AttributeError, ProcessLookupError):  # none of that on Windows
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+    assert process.returncode == 0, err
+    return json.loads(out)
 
 
 def integers(rng, shape, dtype=np.float64, low=-4, high=4):

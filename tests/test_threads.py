@@ -1,42 +1,18 @@
-"""Threads change no bit of a result, and nothing around it: BLAS, forked processes, errors."""
+"""Threads change no bit of a result, and nothing around it: BLAS, errors."""
 
-import json
 import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import python
 from numpy.testing import assert_array_equal
 
 import fastconv
 import fastconv.functional as F
 from fastconv import Tensor, _threads, nn, optim
-from fastconv.kernels import _build
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-
-
-def python(folder, script, *options, **environment):
-    """What a script prints as JSON, run in a new process; nothing else may be on stdout."""
-    path = folder / "script.py"
-    path.write_text(script, encoding="utf-8")
-    kept = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", *environment)}
-    done = subprocess.run(
-        [sys.executable, *options, str(path)],
-        cwd=folder,
-        env={**kept, **{k: v for k, v in environment.items() if v is not None}},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
 
 # The number
 
@@ -303,143 +279,6 @@ def test_threads_of_blas_are_restored_after_concurrent_calls(scipy_blas, algorit
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(training_step, range(8)))
     assert blas_threads() == before
-
-
-# Forked processes
-
-WORK = """
-import json, os, sys, warnings
-import numpy as np
-import fastconv
-import fastconv.functional as F
-
-rng = np.random.default_rng(0)
-X = rng.standard_normal((4, 16, 40, 40)).astype(np.float32)
-W = rng.standard_normal((16, 16, 3, 3)).astype(np.float32)
-
-def compute(scale=1):
-    w = fastconv.Tensor(W * np.float32(scale), requires_grad=True)
-    y = F.max_pool2d(F.relu(F.batch_norm(F.conv2d(X, w), None, None, training=True)), 2)
-    y.sum().backward()
-    z = F.linear(y.data.reshape(4, -1), np.ones((30, y.size // 4), np.float32))
-    return y.data.tobytes() + w.grad.tobytes() + z.tobytes()
-
-def in_child(function):
-    "What function returns in a forked child."
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(writer, json.dumps(function()).encode())
-        os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:
-        text = file.read()
-    assert os.waitpid(pid, 0)[1] == 0
-    return json.loads(text)
-
-def watched(expected):
-    "Whether compute() gives what is expected, and the categories of its warnings."
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        same = [compute() == expected for _ in range(2)]
-    return same, [(w.category.__name__, str(w.message)) for w in caught]
-"""
-
-
-@needs_fork
-@pytest.mark.skipif(not _build.OPENMP, reason="without OpenMP no region is parallel")
-@pytest.mark.parametrize("algorithm", ["auto", "gemm"])
-def test_fork_after_a_parallel_region(algorithm, tmp_path):
-    script = (
-        WORK
-        + """
-expected = compute()
-child = in_child(lambda: watched(expected) + (fastconv.get_num_threads(),))
-grandchild = in_child(lambda: in_child(lambda: watched(expected)))
-print(json.dumps([child, grandchild, watched(expected), fastconv.get_num_threads()]))
-"""
-    )
-    child, grandchild, parent, threads = python(
-        tmp_path, script, FASTCONV_NUM_THREADS="2", FASTCONV_ALGORITHM=algorithm
-    )
-    same, warned, threads_of_child = child
-    assert same == [True, True]
-    assert threads_of_child == 1
-    ((category, message),) = warned  # once
-    assert category == "RuntimeWarning"
-    assert "fork" in message
-    assert grandchild[0] == [True, True]
-    assert parent == [[True, True], []]
-    assert threads == 2
-
-
-@needs_fork
-def test_fork_before_any_parallel_region_leaves_all_threads(tmp_path):
-    script = (
-        WORK
-        + """
-fastconv.set_num_threads(1)
-expected = compute()
-def parallel():
-    fastconv.set_num_threads(2)
-    return watched(expected) + (fastconv.get_num_threads(),)
-print(json.dumps([in_child(parallel), parallel()]))
-"""
-    )
-    for same, warned, threads in python(tmp_path, script):
-        assert same == [True, True]
-        assert warned == []
-        assert threads == 2
-
-
-@needs_fork
-def test_fork_while_another_thread_holds_blas(tmp_path):
-    script = (
-        WORK
-        + """
-import threading
-from fastconv._threads import single_threaded_blas
-setter, getter = single_threaded_blas.controls_found()
-if setter is not None:
-    setter(3)
-    expected = compute()
-    inside, leave = threading.Event(), threading.Event()
-    def hold():
-        with single_threaded_blas:
-            inside.set()
-            leave.wait(60)
-    thread = threading.Thread(target=hold)
-    thread.start()
-    inside.wait(60)
-    def child():
-        return [getter(), watched(expected)[0], getter()]
-    child = in_child(child)
-    leave.set()
-    thread.join()
-    print(json.dumps([child, getter()]))
-else:
-    print("null")
-"""
-    )
-    result = python(tmp_path, script, FASTCONV_NUM_THREADS="2", FASTCONV_ALGORITHM="gemm")
-    assert result in (None, [[3, [True, True], 3], 3])
-
-
-@pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn"])
-def test_multiprocessing_pools(method, tmp_path):
-    script = (
-        WORK
-        + f"""
-import hashlib, multiprocessing
-def digest(scale):
-    return hashlib.sha256(compute(scale)).hexdigest()
-if __name__ == "__main__":
-    expected = [digest(scale) for scale in range(1, 5)]
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        print(json.dumps(pool.map(digest, range(1, 5), chunksize=1) == expected))
-"""
-    )
-    assert python(tmp_path, script, FASTCONV_NUM_THREADS="2") is True
 
 
 # Around calls

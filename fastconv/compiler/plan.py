@@ -1,7 +1,9 @@
 """``compile``: a model as a plan that a user calls, looks at, saves and loads."""
 
 import math
+import os
 import threading
+import weakref
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
@@ -144,6 +146,7 @@ class InferencePlan:
         self.input_shapes = [tuple(shape) for shape in input_shapes]
         self._kept = defaultdict(Fixed)
         self._lock = threading.Lock()
+        _plans.add(self)
         self._programs = OrderedDict()
         self._program(self.input_shapes)
 
@@ -267,6 +270,18 @@ class InferencePlan:
             If it has an operator whose arguments a file cannot hold.
         """
         files.save(self.graph, self.input_shapes, path)
+
+
+_plans = weakref.WeakSet()
+
+
+def _after_fork_in_child():
+    for plan in _plans:
+        plan._lock = threading.Lock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def load_plan(path):

@@ -12,7 +12,7 @@ import numpy as np
 from fastconv import _checks
 from fastconv._layout import channels_last
 from fastconv._memory import empty
-from fastconv._threads import get_num_threads, threads_for
+from fastconv._threads import follow_caller, get_num_threads, threads_for
 from fastconv.compiler.fuse import join_views
 from fastconv.compiler.graph import prune
 from fastconv.compiler.operators import OPERATORS
@@ -281,12 +281,14 @@ class Run:
 
     def run(self, arrays):
         """Set all values."""
+        follow_caller(self.threads)  # which calls that are bound no longer ask for
         for stage in self._parts(arrays):
             for call in stage.calls:
                 call()
 
     def times(self, arrays):
         """The same; seconds of all calls, those of one step together."""
+        follow_caller(self.threads)
         seconds = {id(stage): [0.0] * len(stage.calls) for stage in self.stages}
         for stage in self._parts(arrays):
             for place, call in enumerate(stage.calls):
