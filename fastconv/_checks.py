@@ -16,19 +16,59 @@ def float_dtype(name, dtype):
     return dtype
 
 
+def plain(name, x):
+    """`x`; an ndarray of a subclass without it, by the same memory, unless that loses a mask."""
+    if type(x) is np.ndarray or not isinstance(x, np.ndarray):
+        return x
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill its gaps first, {name}.filled(value)")
+    return np.asarray(x)
+
+
+def as_array(name, x):
+    """`x`, an array_like, as an ndarray of no subclass."""
+    x = plain(name, x)
+    if type(x) is np.ndarray:
+        return x
+    if x is None:
+        raise TypeError(f"{name} must be an array, got None")
+    for i, part in enumerate(x if isinstance(x, (list, tuple)) else ()):
+        plain(f"{name}[{i}]", part)
+    try:
+        return np.asarray(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be an array: {error}") from error
+
+
+def conversion(name, dtype, wanted="float32"):
+    """What to do with an array of this dtype, as an error's last words; none if it has no way."""
+    return f"; convert it first, {name}.astype(np.{wanted})" if dtype.kind in "biufO" else ""
+
+
+def native(x):
+    """`x`, aligned and of the machine's byte order; copied only if it must be."""
+    if x.dtype.isnative and x.flags.aligned:
+        return x
+    return x.astype(x.dtype.newbyteorder("="))
+
+
 def as_float_array(name, x):
     """`x` as an aligned, native float32 or float64 ndarray; copied only if it must be."""
-    if type(x) is not np.ndarray:
-        if x is None:
-            raise TypeError(f"{name} must be an array, got None")
-        if isinstance(x, np.ma.MaskedArray):
-            raise TypeError(f"{name} is a masked array; fill its gaps first, {name}.filled(value)")
-        x = np.asarray(x)
+    x = as_array(name, x)
     if x.dtype.type not in FLOATS:
-        raise TypeError(f"{name} must have dtype float32 or float64, got {x.dtype}")
-    if not (x.dtype.isnative and x.flags.aligned):
-        x = x.astype(x.dtype.newbyteorder("="))
-    return x
+        raise TypeError(
+            f"{name} must have dtype float32 or float64, got {x.dtype}{conversion(name, x.dtype)}"
+        )
+    return native(x)
+
+
+def dtype_is(name, x, dtype, whose):
+    """`x` has the dtype of the argument called `whose`."""
+    if x.dtype != dtype:
+        raise TypeError(
+            f"{name} has dtype {x.dtype}, must have {whose}'s dtype {dtype}"
+            f"{conversion(name, x.dtype, dtype)}"
+        )
 
 
 def as_float_arrays(required, optional=None):
@@ -43,10 +83,7 @@ def as_float_arrays(required, optional=None):
     for name, other in others:
         if other is not None or name in required:
             other = as_float_array(name, other)
-            if other.dtype != dtype:
-                raise TypeError(
-                    f"{name} has dtype {other.dtype}, must have {first}'s dtype {dtype}"
-                )
+            dtype_is(name, other, dtype, first)
         checked.append(other)
     return checked
 
@@ -70,9 +107,14 @@ def integer(name, value, minimum=None, maximum=None):
 LONGEST = 1 << 40
 
 
+def is_sequence(value):
+    """Whether `value` has a length: an array without axes has the method and not the length."""
+    return hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0
+
+
 def integers(name, value, n, minimum=None):
     """`value` as a tuple of `n` ints: an int for all axes, or a sequence of `n`."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+    if isinstance(value, (str, bytes)) or not is_sequence(value):
         return (integer(name, value, minimum, LONGEST),) * n
     if len(value) == 1:
         value = tuple(value) * n
@@ -87,6 +129,7 @@ def integers(name, value, n, minimum=None):
 def real(name, value, finite=True):
     """`value` as a float, which must be finite unless told otherwise."""
     if type(value) is not float:
+        plain(name, value)
         if isinstance(value, (str, bytes, bool, np.bool_)) or np.ndim(value) != 0:
             raise TypeError(f"{name} must be a number, got {value!r}")
         try:

@@ -32,6 +32,7 @@ def _alike(a, b):
         and a.dtype == b.dtype
         and a.dtype.type in _checks.FLOATS
         and a.strides == b.strides
+        and a.dtype.isnative
         and a.flags.aligned
         and b.flags.aligned
         and (a.flags.c_contiguous or a.transpose(0, *range(2, a.ndim), 1).flags.c_contiguous)

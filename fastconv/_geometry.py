@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv._checks import integer, integers
+from fastconv._checks import integer, integers, is_sequence
 
 # Bounded, so that a program whose image sizes vary forever does not grow.
 CACHED_SHAPES = 512
@@ -41,12 +41,10 @@ def padding_pairs(padding, n, kernel, stride, dilation, size=None):
             raise ValueError(f"padding='same' needs stride 1, got stride={stride}")
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple((t // 2, t - t // 2) for t in total)
-    if hasattr(padding, "__len__") and any(
-        hasattr(p, "__len__") and not isinstance(p, str) for p in padding
-    ):
+    if is_sequence(padding) and any(is_sequence(p) and not isinstance(p, str) for p in padding):
         if len(padding) != n:
             raise ValueError(f"padding must have {n} (before, after) pairs, got {padding!r}")
-        if any(not hasattr(pair, "__len__") or len(pair) != 2 for pair in padding):
+        if any(not is_sequence(pair) or len(pair) != 2 for pair in padding):
             raise ValueError(f"padding must hold (before, after) pairs, got {padding!r}")
         return tuple(integers("padding", pair, 2, minimum=0) for pair in padding)
     return tuple((p, p) for p in integers("padding", padding, n, minimum=0))
@@ -319,7 +317,7 @@ def unpooled_sizes(size, kernel, stride, padding, output_size=None):
 
 def _spatial(name, value, n):
     """`value` as `n` spatial sizes; those of batch and channels may stand before them."""
-    if hasattr(value, "__len__") and not isinstance(value, str) and n < len(value) <= n + 2:
+    if is_sequence(value) and not isinstance(value, str) and n < len(value) <= n + 2:
         value = value[-n:]
     return integers(name, value, n)
 
@@ -420,7 +418,7 @@ def adaptive_windows(size, output_size):
     """Windows of an adaptive pooling: output i sees [floor(i L / n), ceil((i + 1) L / n))."""
     n = len(size)
     nonempty("input", size)
-    if isinstance(output_size, str) or not hasattr(output_size, "__len__"):
+    if isinstance(output_size, str) or not is_sequence(output_size):
         output_size = (output_size,) * n
     if len(output_size) != n:
         raise ValueError(f"output_size must be an int or {n} ints or None, got {output_size!r}")

@@ -26,6 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastconv import _checks
+
 __all__ = ["load", "load_metadata", "save"]
 
 METADATA_KEY = "__metadata__"
@@ -232,10 +234,7 @@ def _checked_arrays(model_or_state):
     arrays = {}
     for key, value in state.items():
         _check_key(key)
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"state[{key!r}] must be an array: {error}") from error
+        array = _checks.as_array(f"state[{key!r}]", value)
         if array.dtype.str[1:] not in _SAFETENSORS_NAMES:
             raise TypeError(
                 f"state[{key!r}] must have a bool, (u)int8..64 or float16..64 dtype, "
@@ -270,12 +269,19 @@ def _metadata_text(metadata):
     if not isinstance(metadata, Mapping):
         raise TypeError(f"metadata must be a dict, got {metadata!r}")
     try:
-        text = json.dumps(dict(metadata))
+        text = json.dumps(dict(metadata), default=_number)
         _parse_json_object(text)  # refuses NaN, and keys that were 1 and "1"
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"metadata must be what JSON can hold: {error}") from error
     return text if metadata else None
+
+
+def _number(value):
+    """A NumPy scalar as JSON has it."""
+    if isinstance(value, (np.generic, np.ndarray)) and not value.ndim:
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _parse_json_object(text):

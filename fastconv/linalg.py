@@ -71,7 +71,7 @@ def _checked(weight, input_shape, stride, padding, dilation, groups, padding_mod
             f"got shape {w.shape}"
         )
     n, kernel = w.ndim - 2, w.shape[2:]
-    if not hasattr(input_shape, "__len__") or len(input_shape) != n + 1:
+    if not _checks.is_sequence(input_shape) or len(input_shape) != n + 1:
         raise ValueError(
             f"input_shape must be (channels, {n} spatial sizes) for weight of shape {w.shape}, "
             f"got {input_shape!r}"
@@ -345,6 +345,7 @@ class _ConvOperator(LinearOperator):
 
     def _apply(self, function, vectors, shape):
         """`function` of the columns of `vectors` as images of `shape`."""
+        vectors = _checks.plain("x", vectors)
         dtype = np.result_type(self.dtype, vectors.dtype)
         if dtype.kind == "c":
             both = np.concatenate([vectors.real, vectors.imag], axis=1)
@@ -353,6 +354,9 @@ class _ConvOperator(LinearOperator):
         dtype = _checks.float_dtype("the dtype of weight and vector together", dtype)
         images = np.ascontiguousarray(vectors.T, dtype).reshape(-1, *shape)
         return logical_order(function(images)).reshape(len(images), -1).T
+
+    def dot(self, x):
+        return super().dot(_checks.plain("x", x))  # SciPy's loses a mask
 
     def _matvec(self, x):
         return self._matmat(x.reshape(-1, 1))

@@ -54,7 +54,7 @@ def resnet(in_channels, num_classes, widths=(16, 32, 64), blocks=2, stem_stride=
     """
     n = _checks.integer("spatial_dims", spatial_dims, minimum=1)
     _checks.one_of("spatial_dims", n, (1, 2, 3))
-    if not hasattr(widths, "__len__") or not len(widths):
+    if not _checks.is_sequence(widths) or not len(widths):
         raise ValueError(f"widths must be a sequence of at least one int, got {widths!r}")
     widths = _checks.integers("widths", widths, len(widths), minimum=1)
     blocks = _checks.integer("blocks", blocks, minimum=1)

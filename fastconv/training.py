@@ -150,7 +150,7 @@ class Classifier:
         """float32 images of mean 0 and deviation 1 over the training set."""
         mean = np.asarray(self.mean, np.float32).reshape(-1, 1, 1)
         scale = 1 / np.asarray(self.std, np.float32).reshape(-1, 1, 1)
-        return (pixels - mean) * scale
+        return ((pixels - mean) * scale).astype(np.float32, copy=False)
 
     def probabilities(self, pixels):
         """Class probabilities (N, classes) of images (N, C, H, W), in evaluation mode.
@@ -160,6 +160,7 @@ class Classifier:
         ValueError
             If the images have other channels than the network.
         """
+        pixels = _checks.as_array("images", pixels)
         if pixels.ndim != 4 or pixels.shape[1] != self.channels:
             raise ValueError(
                 f"images must have shape (N, {self.channels}, H, W), got {pixels.shape}"

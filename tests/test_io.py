@@ -462,7 +462,7 @@ def test_missing_file(path, function):
     ("value", "dtype"),
     [
         (np.array([1, None], object), "object"),
-        (None, "object"),
+        (None, "None"),
         ({"nested": 1}, "object"),
         (10**30, "object"),
         ("text", "<U4"),

@@ -13,6 +13,7 @@ import threading
 
 import numpy as np
 
+from fastconv import _checks
 from fastconv._elementwise import add
 
 __all__ = ["Tensor", "apply", "is_grad_enabled", "no_grad"]
@@ -96,7 +97,8 @@ class Tensor:
     Parameters
     ----------
     data : array_like
-        The values. An ndarray is kept as it is, not copied; Python floats become float32.
+        The values. An ndarray is kept as it is, not copied, but without its subclass; Python
+        floats become float32.
     requires_grad : bool, default False
         Whether ``backward`` of a result accumulates a gradient here, in ``.grad``.
 
@@ -109,7 +111,8 @@ class Tensor:
     Raises
     ------
     TypeError
-        If a gradient is required of data that is not float32 or float64.
+        If the data are no array of numbers or a masked one, or if a gradient is required of data
+        that is not float32 or float64.
 
     Notes
     -----
@@ -133,10 +136,10 @@ class Tensor:
     def __init__(self, data, requires_grad=False):
         if isinstance(data, Tensor):
             data = data.data
-        if not isinstance(data, np.ndarray):
-            is_numpy = isinstance(data, np.generic)
-            data = np.asarray(data)
-            if data.dtype == np.float64 and not is_numpy:
+        if type(data) is not np.ndarray:
+            has_dtype = hasattr(data, "__array__")
+            data = _checks.as_array("data", data)
+            if data.dtype == np.float64 and not has_dtype:
                 data = data.astype(np.float32)
         if data.dtype.kind not in "biufc":
             raise TypeError(f"data must be an array of numbers, got dtype {data.dtype}")
@@ -259,7 +262,7 @@ class Tensor:
                 )
             grad = np.ones_like(self.data)
         else:
-            grad = np.asarray(grad)
+            grad = _checks.as_array("grad", grad)
             if grad.shape != self.shape:
                 raise ValueError(f"grad must have shape {self.shape}, got {grad.shape}")
             if not np.can_cast(grad.dtype, self.dtype, "same_kind"):
@@ -358,7 +361,11 @@ def apply_in_place(rule, target, **options):
     function was, those stay where they are and the Tensor is given new ones; otherwise memory is
     overwritten.
     """
-    if not isinstance(target, Tensor):
+    array = target.data if isinstance(target, Tensor) else target
+    if not isinstance(array, np.ndarray) or not array.flags.writeable:
+        kind = "a read-only array" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"input must be a writeable array to be changed in place, got {kind}")
+    if array is target:
         target[...] = apply(rule, target, **options)
         return target
     if _mode.recording and target.requires_grad and target._node is None:

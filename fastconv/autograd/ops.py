@@ -180,16 +180,20 @@ def _astype(needs, x, *, dtype):
     return x.astype(dtype), lambda g: (g,)
 
 
-def _operand(x):
+def operand(name, x):
+    """`x`, a Tensor or number, or the values of an array_like."""
+    return x if isinstance(x, (Tensor, int, float, np.generic)) else _checks.as_array(name, x)
+
+
+def _other(x):
     """The other side of an arithmetic operator, or NotImplemented."""
-    if isinstance(x, (Tensor, int, float, np.ndarray, np.generic)):
-        return x
-    return np.asarray(x) if isinstance(x, (list, tuple)) else NotImplemented
+    known = isinstance(x, (Tensor, int, float, np.ndarray, np.generic, list, tuple))
+    return operand("other", x) if known else NotImplemented
 
 
 def _operator(rule, reflected=False):
     def method(self, other):
-        other = _operand(other)
+        other = _other(other)
         if other is NotImplemented:
             return NotImplemented
         return apply(rule, other, self) if reflected else apply(rule, self, other)
@@ -199,7 +203,8 @@ def _operator(rule, reflected=False):
 
 def _comparison(function):
     def method(self, other):
-        return function(self.data, other.data if isinstance(other, Tensor) else other)
+        other = _checks.plain("other", other.data if isinstance(other, Tensor) else other)
+        return function(self.data, other)
 
     method.__doc__ = "Compare value by value; a boolean ndarray."
     return method
@@ -208,7 +213,7 @@ def _comparison(function):
 def _axes(dim, ndim):
     if dim is None:
         return tuple(range(ndim))
-    dims = dim if hasattr(dim, "__len__") else (dim,)
+    dims = dim if _checks.is_sequence(dim) else (dim,)
     axes = tuple(_checks.axis("dim", d, ndim) for d in dims)
     if len(set(axes)) < len(axes):
         raise ValueError(f"dims must name an axis once, got {tuple(dims)}")
@@ -216,7 +221,7 @@ def _axes(dim, ndim):
 
 
 def _shape_argument(shape):
-    return shape[0] if len(shape) == 1 and hasattr(shape[0], "__len__") else shape
+    return shape[0] if len(shape) == 1 and _checks.is_sequence(shape[0]) else shape
 
 
 def _method_sum(self, dim=None, keepdim=False):
@@ -267,7 +272,7 @@ def _method_flatten(self, start_dim=0, end_dim=-1):
 
 def sizes_of_axis(name, sizes):
     """Sizes that an axis is cut into: ints, of which one may be -1 and stands for the rest."""
-    if not hasattr(sizes, "__len__") or not len(sizes):
+    if not _checks.is_sequence(sizes) or not len(sizes):
         raise ValueError(f"{name} must be a sequence of at least one int, got {sizes!r}")
     sizes = _checks.integers(name, sizes, len(sizes), minimum=-1)
     if sizes.count(-1) > 1:
@@ -291,31 +296,32 @@ def _method_astype(self, dtype):
 
 def _method_getitem(self, index):
     """NumPy indexing, basic or advanced."""
-    if isinstance(index, Tensor):
-        index = index.data
-    elif isinstance(index, tuple):
-        index = tuple(i.data if isinstance(i, Tensor) else i for i in index)
+
+    def part(i):
+        return _checks.plain("index", i.data if isinstance(i, Tensor) else i)
+
+    index = tuple(map(part, index)) if isinstance(index, tuple) else part(index)
     return apply(_index, self, index=index)
 
 
 def exp(input):
     """Exponential of every value; a Tensor in, a Tensor out."""
-    return apply(_exp, input)
+    return apply(_exp, operand("input", input))
 
 
 def log(input):
     """Natural logarithm of every value; a Tensor in, a Tensor out."""
-    return apply(_log, input)
+    return apply(_log, operand("input", input))
 
 
 def sqrt(input):
     """Square root of every value; a Tensor in, a Tensor out."""
-    return apply(_sqrt, input)
+    return apply(_sqrt, operand("input", input))
 
 
 def absolute(input):
     """Absolute value of every value; a Tensor in, a Tensor out."""
-    return apply(_absolute, input)
+    return apply(_absolute, operand("input", input))
 
 
 def matmul(input, other):
@@ -331,6 +337,7 @@ def matmul(input, other):
     >>> fastconv.matmul(np.ones((2, 3)), np.ones((3, 4))).shape
     (2, 4)
     """
+    input, other = operand("input", input), operand("other", other)
     a, b = np.shape(input), np.shape(other)
     if not a or not b:
         raise ValueError(f"matmul needs at least one axis on each side, got shapes {a} and {b}")
@@ -347,7 +354,10 @@ def matmul(input, other):
 
 def _arrays(tensors):
     """A list of at least one Tensor or ndarray."""
-    tensors = [t if isinstance(t, Tensor) else np.asarray(t) for t in tensors]
+    tensors = [
+        t if isinstance(t, Tensor) else _checks.as_array(f"tensors[{i}]", t)
+        for i, t in enumerate(tensors)
+    ]
     if not tensors:
         raise ValueError("tensors must hold at least one array, got none")
     for i, t in enumerate(tensors):

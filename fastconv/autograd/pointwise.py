@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastconv.autograd.engine import apply
-from fastconv.autograd.ops import _both, _unbroadcast
+from fastconv.autograd.ops import _both, _unbroadcast, operand
 
 __all__ = ["clamp", "maximum", "minimum", "where"]
 
@@ -143,7 +143,11 @@ def where(condition, input, other):
     >>> fastconv.where(x > 0, x, 0.0)
     array([0., 2.])
     """
-    return apply(_where, condition, input, other)
+    return apply(_where, operand("condition", condition), *_pair(input, other))
+
+
+def _pair(input, other):
+    return operand("input", input), operand("other", other)
 
 
 def maximum(input, other):
@@ -155,7 +159,7 @@ def maximum(input, other):
     >>> fastconv.maximum(np.array([-1.0, 2.0]), np.array([0.0, 1.0]))
     array([0., 2.])
     """
-    return apply(_binary, input, other, function="maximum")
+    return apply(_binary, *_pair(input, other), function="maximum")
 
 
 def minimum(input, other):
@@ -167,7 +171,7 @@ def minimum(input, other):
     >>> fastconv.minimum(np.array([-1.0, 2.0]), np.array([0.0, 1.0]))
     array([-1.,  1.])
     """
-    return apply(_binary, input, other, function="minimum")
+    return apply(_binary, *_pair(input, other), function="minimum")
 
 
 def clamp(input, min=None, max=None):
@@ -192,4 +196,8 @@ def clamp(input, min=None, max=None):
     """
     if min is None and max is None:
         raise ValueError("clamp needs min or max, got None for both")
-    return apply(_clip, input, min, max)
+    low, high = (
+        None if bound is None else operand(name, bound)
+        for name, bound in (("min", min), ("max", max))
+    )
+    return apply(_clip, operand("input", input), low, high)

@@ -169,28 +169,33 @@ class InferencePlan:
         TypeError, ValueError
             If inputs or `out` do not fit; nothing is then written.
         """
-        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-        program = self._program(self._shapes(arrays))
+        arrays = self._checked(inputs)
+        program = self._program([x.shape for x in arrays])
         if out is not None:
             out = self._targets(out, program)
         results = program.run(arrays, out)
         return tuple(results) if self.graph.several else results[0]
 
-    def _shapes(self, arrays):
+    def _checked(self, inputs):
+        """The inputs as native ndarrays, if the graph takes such."""
+        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         if len(arrays) != len(self.graph.inputs):
             raise TypeError(f"the plan takes {len(self.graph.inputs)} inputs, got {len(arrays)}")
         examples = zip(arrays, self.input_shapes, self.input_dtypes, strict=True)
         for number, (x, shape, dtype) in enumerate(examples):
+            name = f"inputs[{number}]"
             if not isinstance(x, np.ndarray):
-                raise TypeError(f"inputs[{number}] must be an ndarray, got {type(x).__name__}")
+                raise TypeError(f"{name} must be an ndarray, got {type(x).__name__}")
+            x = arrays[number] = _checks.native(_checks.plain(name, x))
             if x.dtype != dtype:
-                raise TypeError(f"inputs[{number}] must have dtype {dtype}, got {x.dtype}")
+                hint = _checks.conversion(name, x.dtype, dtype)
+                raise TypeError(f"{name} must have dtype {dtype}, got {x.dtype}{hint}")
             if x.ndim != len(shape):
                 raise ValueError(
-                    f"inputs[{number}] must have {len(shape)} axes, as the example of shape "
+                    f"{name} must have {len(shape)} axes, as the example of shape "
                     f"{shape}, got shape {x.shape}"
                 )
-        return [x.shape for x in arrays]
+        return arrays
 
     def _targets(self, out, program):
         targets = out if isinstance(out, tuple) else (out,)
@@ -198,6 +203,7 @@ class InferencePlan:
         if len(targets) != len(specs):
             raise TypeError(f"out must hold {len(specs)} arrays, got {len(targets)}")
         for target, spec in zip(targets, specs, strict=True):
+            _checks.plain("out", target)
             if not isinstance(target, np.ndarray) or target.dtype != spec.dtype:
                 kind = getattr(target, "dtype", type(target).__name__)
                 raise TypeError(f"out must be an ndarray of {spec.dtype}, got {kind}")
@@ -238,8 +244,9 @@ class InferencePlan:
         repeat = _checks.integer("repeat", repeat, minimum=1)
         if not inputs:
             inputs = list(map(np.zeros, self.input_shapes, self.input_dtypes))
-        program = self._program(self._shapes(list(inputs)))
-        return Profile(program, program.times(inputs, repeat))
+        arrays = self._checked(inputs)
+        program = self._program([x.shape for x in arrays])
+        return Profile(program, program.times(arrays, repeat))
 
     def plot(self, path, *inputs):
         """Draw the profile: when each step runs, and where in memory its values lie.
@@ -426,7 +433,7 @@ def _arrays(name, example):
     if not examples:
         raise TypeError(f"{name} must hold at least one array, got an empty tuple")
     for x in examples:
-        if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf" or not x.dtype.isnative:
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
             kind = getattr(x, "dtype", type(x).__name__)
             raise TypeError(f"{name} must be ndarrays of numbers or bool, got {kind}")
-    return examples
+    return [_checks.native(_checks.plain(name, x)) for x in examples]

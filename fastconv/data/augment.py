@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fastconv._checks import integer, integers, real
+from fastconv._checks import conversion, integer, integers, plain, real
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RandomShift:
         integer("max_shift", self.max_shift, 0)
 
     def __call__(self, batch, rng):
-        _check_call(batch, rng)
+        batch = _checked(batch, rng)
         return _crop_at_random(batch, batch.shape[2:], self.max_shift, rng)
 
 
@@ -89,7 +89,7 @@ class RandomFlip:
             raise ValueError(f"axis must be a spatial axis, not 0 or 1, got {self.axis}")
 
     def __call__(self, batch, rng):
-        _check_call(batch, rng)
+        batch = _checked(batch, rng)
         if not (2 <= self.axis < batch.ndim or 2 - batch.ndim <= self.axis < 0):
             raise ValueError(
                 f"axis must be a spatial axis of a batch of shape {batch.shape}, got {self.axis}"
@@ -134,7 +134,7 @@ class GaussianNoise:
             raise ValueError(f"std must be at least 0, got {self.std}")
 
     def __call__(self, batch, rng):
-        _check_call(batch, rng)
+        batch = _checked(batch, rng)
         computed_in = np.float64 if batch.dtype.itemsize >= 8 else np.float32
         noisy = rng.standard_normal(batch.shape, computed_in)
         noisy *= computed_in(self.std)
@@ -182,7 +182,7 @@ class RandomCrop:
         integer("padding", self.padding, 0)
 
     def __call__(self, batch, rng):
-        _check_call(batch, rng)
+        batch = _checked(batch, rng)
         spatial = batch.shape[2:]
         size = integers("size", self.size, len(spatial))
         padded = tuple(length + 2 * self.padding for length in spatial)
@@ -235,17 +235,23 @@ class Compose:
         return batch
 
 
-def _check_call(batch, rng):
+def _checked(batch, rng):
+    """The batch, of no subclass, if both arguments are what a transform takes."""
     if not isinstance(batch, np.ndarray):
         raise TypeError(f"batch must be an ndarray, got {batch!r}")
+    batch = plain("batch", batch)
     if not (batch.dtype == np.uint8 or batch.dtype.kind == "f"):
-        raise TypeError(f"batch must be uint8 or floating point, got {batch.dtype}")
+        raise TypeError(
+            f"batch must be uint8 or floating point, got {batch.dtype}"
+            f"{conversion('batch', batch.dtype)}"
+        )
     if not 3 <= batch.ndim <= 5:
         raise ValueError(
             f"batch must have shape (N, C, *spatial), 1 to 3 spatial axes, got {batch.shape}"
         )
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {rng!r}")
+    return batch
 
 
 def _crop_at_random(batch, size, padding, rng):

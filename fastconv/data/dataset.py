@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastconv._checks import integer, real
+from fastconv._checks import as_array, conversion, integer, plain, real
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,13 +45,17 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self):
+        for name in ("x", "y"):
+            object.__setattr__(self, name, plain(name, getattr(self, name)))
         x, y, classes = self.x, self.y, self.classes
         if not isinstance(x, np.ndarray) or not (x.dtype == np.uint8 or x.dtype.kind == "f"):
-            raise TypeError(f"x must be a uint8 or floating-point ndarray, got {_describe(x)}")
+            raise TypeError(
+                f"x must be a uint8 or floating-point ndarray, got {_describe('x', x, 'float32')}"
+            )
         if x.ndim != 4 or 0 in x.shape[1:]:
             raise ValueError(f"x must have shape (N, C, H, W), C, H, W >= 1, got {x.shape}")
         if not isinstance(y, np.ndarray) or y.dtype != np.int64:
-            raise TypeError(f"y must be an int64 ndarray, got {_describe(y)}")
+            raise TypeError(f"y must be an int64 ndarray, got {_describe('y', y, 'int64')}")
         if y.shape != x.shape[:1]:
             raise ValueError(f"y must have shape {x.shape[:1]}, one label an image, got {y.shape}")
         if not isinstance(classes, tuple) or not all(isinstance(name, str) for name in classes):
@@ -97,7 +101,7 @@ class Dataset:
         return Dataset(self.x[index], self.y[index], self.classes)
 
     def _check_index(self, index):
-        array = np.asarray(index)
+        array = as_array("index", index)
         if array.size == 0:
             array = array.astype(np.int64)  # np.asarray([]) has a floating-point dtype
         if array.ndim != 1 or array.dtype.kind not in "biu":
@@ -109,8 +113,10 @@ class Dataset:
         return array
 
 
-def _describe(value):
-    return f"an ndarray of {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
+def _describe(name, value, wanted):
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    return f"an ndarray of {value.dtype}{conversion(name, value.dtype, wanted)}"
 
 
 def check_holdout(holdout, seed):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastconv._checks import integer
+from fastconv._checks import integer, plain
 
 
 class Minibatches:
@@ -52,6 +52,7 @@ class Minibatches:
     def __init__(self, *arrays, batch_size, shuffle=True, seed=0, drop_last=False, transform=None):
         if not arrays:
             raise TypeError("arrays must be at least one ndarray, got none")
+        arrays = tuple(plain(f"arrays[{i}]", array) for i, array in enumerate(arrays))
         for i, array in enumerate(arrays):
             if not isinstance(array, np.ndarray):
                 raise TypeError(f"arrays[{i}] must be an ndarray, got {array!r}")

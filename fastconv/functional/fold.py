@@ -8,7 +8,7 @@ from fastconv import _checks, _geometry
 from fastconv._layout import logical_order
 from fastconv._memory import empty
 from fastconv._threads import threads_for
-from fastconv.autograd.engine import apply
+from fastconv.autograd.engine import Tensor, apply
 from fastconv.kernels import im2col as kernels
 
 __all__ = ["col2im", "fold", "im2col", "unfold"]
@@ -98,7 +98,7 @@ def col2im(input, output_size, kernel_size, stride=1, padding=0, dilation=1):
     return apply(
         _col2im_rule,
         input,
-        size=output_size if hasattr(output_size, "__len__") else (output_size,),
+        size=output_size if _checks.is_sequence(output_size) else (output_size,),
         kernel_size=kernel_size,
         stride=stride,
         padding=padding,
@@ -124,6 +124,8 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     >>> F.unfold(np.ones((1, 2, 4, 5)), (2, 3)).shape
     (1, 12, 9)
     """
+    if not isinstance(input, Tensor):
+        input = _checks.as_float_array("input", input)
     if np.ndim(input) == 3:
         return unfold(input[None], kernel_size, dilation, padding, stride)[0]
     if np.ndim(input) != 4:
@@ -150,6 +152,8 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     >>> F.fold(np.ones((1, 12, 9)), (4, 5), (2, 3)).shape
     (1, 2, 4, 5)
     """
+    if not isinstance(input, Tensor):
+        input = _checks.as_float_array("input", input)
     if np.ndim(input) == 2:
         return fold(input[None], output_size, kernel_size, dilation, padding, stride)[0]
     size = _checks.integers("output_size", output_size, 2, minimum=1)

@@ -155,7 +155,7 @@ def _sizes(size, wanted, factors, recompute):
                 f"recompute_scale_factor=True goes with scale_factor, got size={wanted}"
             )
         return _geometry.addressable(_checks.integers("size", wanted, n, minimum=1)), (None,) * n
-    if isinstance(factors, str) or not hasattr(factors, "__len__"):
+    if isinstance(factors, str) or not _checks.is_sequence(factors):
         factors = (factors,) * n
     if len(factors) != n:
         raise ValueError(f"scale_factor must be a number or {n} numbers, got {factors!r}")

@@ -402,11 +402,12 @@ def cosine_embedding_loss(input1, input2, target, margin=0.0, reduction="mean"):
     """
     _checks.one_of("reduction", reduction, REDUCTIONS)
     margin = _checks.real("margin", margin)
-    if np.ndim(input1) not in (1, 2):
-        raise ValueError(f"input1 must have 1 or 2 axes, got shape {np.shape(input1)}")
-    _checks.shape_is("input2", _array("input2", input2), np.shape(input1), "that of input1")
+    a, b = _checks.as_float_arrays({"input1": _data(input1), "input2": _data(input2)})
+    if a.ndim not in (1, 2):
+        raise ValueError(f"input1 must have 1 or 2 axes, got shape {a.shape}")
+    _checks.shape_is("input2", b, a.shape, "that of input1")
     target = _array("target", target)
-    _checks.shape_is("target", target, np.shape(input1)[:-1], "input1's without its last axis")
+    _checks.shape_is("target", target, a.shape[:-1], "input1's without its last axis")
     wrong = (target != 1) & (target != -1)
     if wrong.any():
         raise ValueError(f"target must be 1 or -1, got {target[wrong].flat[0]}")
@@ -422,7 +423,7 @@ def _data(x):
 
 def _array(name, x):
     """The values of an array_like of any dtype but object."""
-    x = np.asarray(_data(x))
+    x = _checks.as_array(name, _data(x))
     if x.dtype == object:
         what = repr(x.item()) if x.ndim == 0 else "dtype object"
         raise TypeError(f"{name} must be an array of numbers, got {what}")
@@ -452,8 +453,7 @@ def _logits(input):
 
 def _class_weights(weight, logs, axis):
     weight = _checks.as_float_array("weight", _data(weight))
-    if weight.dtype != logs.dtype:
-        raise TypeError(f"weight has dtype {weight.dtype}, must have input's dtype {logs.dtype}")
+    _checks.dtype_is("weight", weight, logs.dtype, "input")
     _checks.shape_is("weight", weight, logs.shape[axis : axis + 1], "one value per class")
     return weight
 
@@ -491,12 +491,9 @@ def _along(vector, array, axis):
 
 
 def _probability_loss(logs, target, weight, reduction, smoothing, axis):
-    if _array("target", target).dtype != logs.dtype:
-        raise TypeError(
-            f"target has dtype {_data(target).dtype}, must have input's dtype {logs.dtype}"
-        )
-    if not isinstance(target, Tensor):
-        target = _checks.as_float_array("target", target)
+    values = _checks.as_float_array("target", _data(target))
+    _checks.dtype_is("target", values, logs.dtype, "input")
+    target = target if isinstance(target, Tensor) else values
     _checks.shape_is("target", target, logs.shape, "that of input, for probabilities")
     if smoothing:
         target = target * (1 - smoothing) + smoothing / logs.shape[axis]

@@ -291,7 +291,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
 def layer_shape(normalized_shape):
     """`normalized_shape` as a tuple of at least one int."""
     given = normalized_shape
-    sizes = given if hasattr(given, "__len__") else (given,)
+    sizes = given if _checks.is_sequence(given) else (given,)
     if not len(sizes):
         raise ValueError(f"normalized_shape must name at least one axis, got {given!r}")
     return _checks.integers("normalized_shape", sizes, len(sizes), minimum=0)
@@ -304,9 +304,10 @@ def _epsilon(eps):
     return eps
 
 
-def _arrays(*running):
+def _arrays(running_mean, running_var):
     """Running statistics, which are updated where they are."""
-    return [r.data if isinstance(r, Tensor) else r for r in running]
+    named = (("running_mean", running_mean), ("running_var", running_var))
+    return [_checks.plain(name, r.data if isinstance(r, Tensor) else r) for name, r in named]
 
 
 def _check(x, w, b, residual, running, training):
@@ -317,8 +318,7 @@ def _check(x, w, b, residual, running, training):
             continue
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{name} must be an ndarray, got {type(array).__name__}")
-        if array.dtype != x.dtype:
-            raise TypeError(f"{name} has dtype {array.dtype}, must have input's dtype {x.dtype}")
+        _checks.dtype_is(name, array, x.dtype, "input")
         if training and not array.flags.writeable:
             raise ValueError(f"{name} must be writeable to be updated, got a read-only array")
     named = {"weight": w, "bias": b, "running_mean": running[0], "running_var": running[1]}

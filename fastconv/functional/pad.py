@@ -52,7 +52,7 @@ def pad(input, pad, mode="constant", value=None):
     _checks.one_of("mode", mode, MODES)
     if value is not None and mode != "constant":
         raise ValueError(f"value={value} goes with mode='constant' only, got mode={mode!r}")
-    if not hasattr(pad, "__len__") or isinstance(pad, str):
+    if not _checks.is_sequence(pad) or isinstance(pad, str):
         raise TypeError(f"pad must be a sequence of ints, got {pad!r}")
     sizes = _checks.integers("pad", pad, len(pad)) if len(pad) else ()
     ndim = np.ndim(input)

@@ -474,7 +474,7 @@ def _max_unpool_rule(needs, x, indices, *, n, options):
     x, unbatched = _image(x, n)
     output = _geometry.unpooled_sizes(x.shape[2:], *options)
     places = math.prod(output)
-    indices = np.asarray(indices)
+    indices = _checks.as_array("indices", indices)
     indices = _checks.batched("indices", indices, n)[0] if unbatched else indices
     _checks.shape_is("indices", indices, x.shape, "the input's")
     if indices.dtype.kind not in "iu":

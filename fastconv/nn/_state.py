@@ -5,15 +5,14 @@ from itertools import islice
 
 import numpy as np
 
+from fastconv import _checks
+
 LONGEST_LIST = 20  # names of a kind; the rest is counted
 
 
 def as_array(name, value):
     """An entry of a state dict as an array of numbers or booleans."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be an array of numbers: {error}") from error
+    array = _checks.as_array(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array of numbers, got {array.dtype}")
     return array

@@ -1,7 +1,5 @@
 """Losses as layers."""
 
-import numpy as np
-
 import fastconv.functional as F
 from fastconv import _checks
 from fastconv.functional.loss import DIVERGENCE_REDUCTIONS, REDUCTIONS
@@ -22,8 +20,8 @@ __all__ = [
 ]
 
 
-def _array(x):
-    return None if x is None else np.asarray(x)
+def _array(name, x):
+    return None if x is None else _checks.as_array(name, x)
 
 
 class _Loss(Module):
@@ -50,7 +48,7 @@ class CrossEntropyLoss(_Loss):
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
         super().__init__(reduction)
-        self.register_buffer("weight", _array(weight))
+        self.register_buffer("weight", _array("weight", weight))
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input, target):
@@ -64,7 +62,7 @@ class NLLLoss(_Loss):
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean"):
         super().__init__(reduction)
-        self.register_buffer("weight", _array(weight))
+        self.register_buffer("weight", _array("weight", weight))
         self.ignore_index = ignore_index
 
     def forward(self, input, target):
@@ -156,7 +154,7 @@ class BCELoss(_Loss):
 
     def __init__(self, weight=None, reduction="mean"):
         super().__init__(reduction)
-        self.register_buffer("weight", _array(weight))
+        self.register_buffer("weight", _array("weight", weight))
 
     def forward(self, input, target):
         return F.binary_cross_entropy(input, target, self.weight, self.reduction)
@@ -167,8 +165,8 @@ class BCEWithLogitsLoss(_Loss):
 
     def __init__(self, weight=None, reduction="mean", pos_weight=None):
         super().__init__(reduction)
-        self.register_buffer("weight", _array(weight))
-        self.register_buffer("pos_weight", _array(pos_weight))
+        self.register_buffer("weight", _array("weight", weight))
+        self.register_buffer("pos_weight", _array("pos_weight", pos_weight))
 
     def forward(self, input, target):
         return F.binary_cross_entropy_with_logits(

@@ -12,8 +12,8 @@ from fastconv.nn._state import as_array, report
 __all__ = ["IncompatibleKeys", "Module", "Parameter"]
 
 
-def _as_tensor(x):
-    return Tensor(x) if isinstance(x, np.ndarray) else x
+def _as_tensor(name, x):
+    return Tensor(_checks.plain(name, x)) if isinstance(x, np.ndarray) else x
 
 
 class Parameter(Tensor):
@@ -127,7 +127,7 @@ class Module:
         """Add an ndarray (or None) that is saved with the module but not trained."""
         if array is not None and not isinstance(array, np.ndarray):
             raise TypeError(f"buffer {name!r} must be an ndarray, got {type(array).__name__}")
-        self._register(self._buffers, name, array)
+        self._register(self._buffers, name, _checks.plain(name, array))
 
     def register_parameter(self, name, parameter):
         """Add a :class:`Parameter`, or None for one that is left out."""
@@ -147,8 +147,9 @@ class Module:
         raise TypeError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *inputs, **options):
-        inputs = [_as_tensor(x) for x in inputs]
-        return self.forward(*inputs, **{name: _as_tensor(x) for name, x in options.items()})
+        inputs = [_as_tensor(f"inputs[{i}]", x) for i, x in enumerate(inputs)]
+        options = {name: _as_tensor(name, x) for name, x in options.items()}
+        return self.forward(*inputs, **options)
 
     def children(self):
         """The direct sub-modules."""

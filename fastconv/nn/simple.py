@@ -224,7 +224,7 @@ class _Pad(Module):
 
     def __init__(self, padding):
         super().__init__()
-        if not hasattr(padding, "__len__"):
+        if not _checks.is_sequence(padding):
             padding = (padding,) * (2 * self.n)
         self.padding = _checks.integers("padding", padding, 2 * self.n)
 

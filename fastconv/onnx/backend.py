@@ -1,14 +1,18 @@
 """ONNX's backend protocol: what runs its official tests, and tools that take any backend."""
 
-import numpy as np
 from onnx import ModelProto, helper
 from onnx.backend.base import Backend, BackendRep
 
+from fastconv._checks import as_array
 from fastconv.autograd import Tensor, no_grad
 from fastconv.onnx.errors import OnnxError
 from fastconv.onnx.module import from_proto
 
 __all__ = ["FastconvBackend", "prepare", "run_model", "run_node", "supports_device"]
+
+
+def _arrays(inputs):
+    return [as_array(f"inputs[{i}]", x) for i, x in enumerate(inputs)]
 
 
 class FastconvRep(BackendRep):
@@ -20,7 +24,7 @@ class FastconvRep(BackendRep):
     def run(self, inputs, **kwargs):
         """A tuple of ndarrays."""
         with no_grad():
-            results = self.module(*[np.asarray(x) for x in inputs])
+            results = self.module(*_arrays(inputs))
         results = results if isinstance(results, tuple) else (results,)
         return tuple(y.data if isinstance(y, Tensor) else y for y in results)
 
@@ -40,7 +44,7 @@ class FastconvBackend(Backend):
     @classmethod
     def run_node(cls, node, inputs, device="CPU", outputs_info=None, **kwargs):
         """The results of one node."""
-        arrays = [np.asarray(x) for x in inputs]
+        arrays = _arrays(inputs)
         names = [name for name in node.input if name]
         given = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastconv._checks import is_sequence
 from fastconv.onnx.emit_arrays import reshaped
 from fastconv.onnx.emit_pools import mean_pool
 from fastconv.onnx.emit_tensors import space_to_depth
@@ -37,7 +38,7 @@ def _interpolate(g, x, *, size, scale_factor, mode, align_corners, recompute, an
         attributes |= {"antialias": 1, "exclude_outside": 1}
     if scale_factor is not None and not recompute:
         n = len(before) - 2
-        factors = scale_factor if hasattr(scale_factor, "__len__") else (scale_factor,) * n
+        factors = scale_factor if is_sequence(scale_factor) else (scale_factor,) * n
         sizes = zip(before[2:], factors, after[2:], strict=True)
         if any(isinstance(a, Size) or a * factor != b for a, factor, b in sizes):
             return g.add("Resize", x, None, np.float32((1, 1, *factors)), **attributes)

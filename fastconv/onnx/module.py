@@ -178,9 +178,11 @@ class _Input:
 
     def check(self, x):
         """The input as a Tensor or ndarray, if it is what the graph says."""
-        x = x if isinstance(x, Tensor) else np.asarray(x)
+        if not isinstance(x, Tensor):
+            x = _checks.native(_checks.as_array(self.name, x))
         if x.dtype != self.dtype:
-            raise TypeError(f"{self.name} must have dtype {self.dtype}, got {x.dtype}")
+            hint = _checks.conversion(self.name, x.dtype, self.dtype)
+            raise TypeError(f"{self.name} must have dtype {self.dtype}, got {x.dtype}{hint}")
         if self.sizes is not None:
             if x.ndim != len(self.sizes):
                 raise ValueError(

@@ -140,7 +140,7 @@ def _arrays(example):
     arrays = [x.data if isinstance(x, Tensor) else x for x in arrays]
     if not all(isinstance(x, np.ndarray) for x in arrays):
         raise TypeError(f"example must be an ndarray or a tuple of ndarrays, got {example!r:.80}")
-    return arrays
+    return [_checks.native(_checks.plain("example", x)) for x in arrays]
 
 
 def _names(kind, names, model, count):

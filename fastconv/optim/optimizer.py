@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Set
 
 import numpy as np
 
-from fastconv._checks import FLOATS, real
+from fastconv._checks import FLOATS, plain, real
 from fastconv._threads import threads_for
 from fastconv.autograd import Tensor
 
@@ -134,7 +134,8 @@ class Optimizer:
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None:
-                    self._update(param.data, param.grad, self.state[param], group)
+                    data, grad = np.asarray(param.data), np.asarray(param.grad)
+                    self._update(data, grad, self.state[param], group)
         return loss
 
     def _check_parameter(self, name, param):
@@ -142,6 +143,7 @@ class Optimizer:
         data, grad = param.data, param.grad
         if not isinstance(grad, np.ndarray):
             raise TypeError(f"{name}.grad must be None or an ndarray, got {type(grad).__name__}")
+        plain(f"{name}.data", data), plain(f"{name}.grad", grad)  # nothing masked
         if data.dtype.type not in FLOATS:
             raise TypeError(f"{name}.data must be float32 or float64, got {data.dtype}")
         if grad.dtype != data.dtype:
@@ -442,7 +444,7 @@ def _copied(value, data):
 
 def _plain(name, value):
     """`value` without NumPy scalars, if JSON can hold it."""
-    if isinstance(value, np.generic):
+    if isinstance(value, (np.generic, np.ndarray)) and not value.ndim:
         value = value.item()
     if isinstance(value, tuple):
         return tuple(_plain(f"{name}[{i}]", item) for i, item in enumerate(value))
