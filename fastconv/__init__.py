@@ -26,6 +26,7 @@ from fastconv.autograd import (
     stack,
     where,
 )
+from fastconv.cexport import export_c
 from fastconv.compiler import InferencePlan, compile, load_plan
 from fastconv.functional import col2im, im2col
 from fastconv.io import load, load_metadata, save
@@ -63,6 +64,7 @@ __all__ = [
     "default_generator",
     "empty_cache",
     "exp",
+    "export_c",
     "functional",
     "get_num_threads",
     "gradcheck",
