@@ -29,6 +29,7 @@ from fastconv.random import default_generator, manual_seed
 
 # Imported when they are first used, so that an import takes little more than NumPy and SciPy do.
 _MODULES = (
+    "cexport",
     "compiler",
     "data",
     "functional",
@@ -41,6 +42,7 @@ _MODULES = (
     "training",
 )
 _NAMES = {
+    "export_c": "cexport",
     "InferencePlan": "compiler",
     "compile": "compiler",
     "load_plan": "compiler",
@@ -52,10 +54,12 @@ _NAMES = {
     "load_model": "models",
 }
 if _TYPE_CHECKING:  # the same, for editors and type checkers
+    from fastconv import cexport as cexport
     from fastconv import compiler as compiler
     from fastconv import data, functional, linalg, models, nn, onnx, optim
     from fastconv import io as io
     from fastconv import training as training
+    from fastconv.cexport import export_c
     from fastconv.compiler import InferencePlan, compile, load_plan
     from fastconv.functional import col2im, im2col
     from fastconv.io import load, load_metadata, save
@@ -98,6 +102,7 @@ __all__ = [
     "default_generator",
     "empty_cache",
     "exp",
+    "export_c",
     "flush_denormal",
     "functional",
     "get_num_threads",
