@@ -2,6 +2,7 @@ from cython cimport floating
 
 from fastconv.kernels.epilogue cimport Epilogue
 from fastconv.kernels.im2col cimport Frame
+from fastconv.kernels.layout cimport Strided
 
 cdef extern from "direct.h" nogil:
     enum:
@@ -48,6 +49,45 @@ cdef extern from "direct.h" nogil:
             void* to, Py_ssize_t step) nogil
     const direct_kernels* direct_find(size_t itemsize)
 
+
+cdef struct Tiling:
+    # The shape of a correlation on packed weights (groups, panels, depth, width), and its tasks.
+    Py_ssize_t images
+    Py_ssize_t groups
+    Py_ssize_t outputs             # of a group
+    Py_ssize_t panels
+    Py_ssize_t depth               # taps * channels of a group
+    Py_ssize_t width
+    Py_ssize_t strip               # pixels of a task
+    Py_ssize_t block               # panels of a task
+    bint panels_inside             # loop over panels inside that over pixels
+
+
+cdef Py_ssize_t tile_width(Py_ssize_t itemsize, Py_ssize_t outputs) noexcept nogil
+
+cdef Py_ssize_t weight_work(Py_ssize_t depth, Py_ssize_t across, Py_ssize_t strip) noexcept nogil
+
+cdef void pack_tiles(
+    const floating* w, const Strided* view, Py_ssize_t width, floating* packed, int n_threads,
+) noexcept nogil
+
+cdef void correlate_tiles(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, const Tiling* t, floating* work,
+    Py_ssize_t work_row, void** pointers, Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil
+
+cdef void correlate_few(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, const Tiling* t, floating* work,
+    Py_ssize_t work_row, void** pointers, Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil
+
+cdef void add_weights(
+    const floating* x, const floating* dy, floating* dw, const Frame* f, const Tiling* t,
+    Py_ssize_t parts, Py_ssize_t span, floating* sums, floating* work, Py_ssize_t work_row,
+    const floating** pointers, Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil
 
 cdef void point_places(
     floating* y, const Frame* f, Py_ssize_t across, Py_ssize_t p0, Py_ssize_t p1, floating** places,

@@ -23,6 +23,7 @@ from libc.string cimport memcpy, memset
 
 from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
+from fastconv.kernels.layout cimport Strided
 
 cdef enum:
     SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
@@ -37,6 +38,10 @@ DOTS = MOST_DOTS
 
 def panel_width(Py_ssize_t itemsize, Py_ssize_t outputs=0):
     """Output channels of a tile: two vectors, or three where fewer are left over."""
+    return tile_width(itemsize, outputs)
+
+
+cdef Py_ssize_t tile_width(Py_ssize_t itemsize, Py_ssize_t outputs) noexcept nogil:
     cdef Py_ssize_t two = 2 * VECTOR_BYTES // itemsize, three = 3 * VECTOR_BYTES // itemsize
     return three if _padded(outputs, three) < _padded(outputs, two) else two
 
@@ -62,25 +67,37 @@ def pack(
     int n_threads,
 ):
     """packed[g, b, d, j] := w[g, b * width + j, d], zero beyond the last output."""
-    cdef Py_ssize_t panels = packed.shape[1], task
-    for task in prange(w.shape[0] * panels, schedule="guided", nogil=True, num_threads=n_threads):
-        _pack_panel(w, task // panels, task % panels * packed.shape[3], packed.shape[3],
-                    &packed[task // panels, task % panels, 0, 0])
+    cdef Strided view
+    cdef Py_ssize_t axis
+    for axis in range(6):
+        view.size[axis] = w.shape[axis]
+        view.step[axis] = w.strides[axis] // <Py_ssize_t> sizeof(floating)
+    pack_tiles(&w[0, 0, 0, 0, 0, 0], &view, packed.shape[3], &packed[0, 0, 0, 0], n_threads)
+
+
+cdef void pack_tiles(
+    const floating* w, const Strided* view, Py_ssize_t width, floating* packed, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t panels = _padded(view.size[1], width) // width, task
+    cdef Py_ssize_t panel = (
+        view.size[2] * view.size[3] * view.size[4] * view.size[5] * width)
+    for task in prange(view.size[0] * panels, schedule="guided", num_threads=n_threads):
+        _pack_panel(w + task // panels * view.step[0], view, task % panels * width, width,
+                    packed + task * panel)
 
 
 cdef void _pack_panel(
-    const floating[:, :, :, :, :, :] w, Py_ssize_t g, Py_ssize_t first, Py_ssize_t width,
-    floating* packed,
+    const floating* w, const Strided* view, Py_ssize_t first, Py_ssize_t width, floating* packed,
 ) noexcept nogil:
     cdef Py_ssize_t a, b, t, c, j, some, part, start
-    cdef Py_ssize_t used = min(width, w.shape[1] - first), channels = w.shape[5]
-    cdef Py_ssize_t step_k = w.strides[1] // sizeof(floating)
-    cdef Py_ssize_t step_c = w.strides[5] // sizeof(floating)
+    cdef Py_ssize_t used = min(width, view.size[1] - first), channels = view.size[5]
+    cdef Py_ssize_t step_k = view.step[1], step_c = view.step[5]
     cdef const floating* at
-    for a in range(w.shape[2]):
-        for b in range(w.shape[3]):
-            for t in range(w.shape[4]):
-                at = &w[g, first, a, b, t, 0]
+    w += first * step_k
+    for a in range(view.size[2]):
+        for b in range(view.size[3]):
+            for t in range(view.size[4]):
+                at = w + a * view.step[2] + b * view.step[3] + t * view.step[4]
                 for part in range((channels + PACKED - 1) // PACKED):
                     start = part * PACKED
                     # one output's channels are neighbours, or one channel's outputs: read along
@@ -117,42 +134,56 @@ def correlate(
     """y[p, k] := bias[k] + sum over t, c of x[p, t, c] w[k, t, c], and the epilogue."""
     cdef Frame f = read_frame(frame)
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
-    cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
-    cdef Py_ssize_t blocks = (w.shape[1] + block - 1) // block
-    cdef Py_ssize_t tasks = (pixels + strip - 1) // strip * blocks * w.shape[0]
+    cdef Tiling t
+    t.images, t.groups, t.outputs = x.shape[0], w.shape[0], outputs
+    t.panels, t.depth, t.width = w.shape[1], w.shape[2], w.shape[3]
+    t.strip, t.block, t.panels_inside = strip, block, panels_inside
+    with nogil:
+        correlate_tiles(
+            &x[0, 0, 0, 0, 0], &w[0, 0, 0, 0], &bias[0, 0], &y[0, 0, 0, 0, 0], &epilogue, &f, &t,
+            &work[0, 0], work.shape[1], <void**> &pointers[0, 0], pointers.shape[1], n_threads)
+
+
+cdef void correlate_tiles(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, const Tiling* t, floating* work,
+    Py_ssize_t work_row, void** pointers, Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t pixels = t.images * f.count[0] * f.count[1] * f.count[2]
+    cdef Py_ssize_t blocks = (t.panels + t.block - 1) // t.block
+    cdef Py_ssize_t tasks = (pixels + t.strip - 1) // t.strip * blocks * t.groups
     cdef Py_ssize_t task, group, panel, p0
-    with nogil, parallel(num_threads=n_threads):
+    with parallel(num_threads=n_threads):
         for task in prange(tasks, schedule="dynamic"):
-            panel = task % blocks * block
-            group = task // blocks % w.shape[0]
-            p0 = task // blocks // w.shape[0] * strip
+            panel = task % blocks * t.block
+            group = task // blocks % t.groups
+            p0 = task // blocks // t.groups * t.strip
             _correlate_strip(
-                &x[0, 0, 0, 0, 0], w, bias, outputs, &y[0, 0, 0, 0, 0], &epilogue, &f, group,
-                p0, min(p0 + strip, pixels), panel, min(panel + block, w.shape[1]),
-                panels_inside, &work[threadid(), 0], <void**> &pointers[threadid(), 0])
+                x, w + group * t.panels * t.depth * t.width, bias + group * t.panels * t.width,
+                y + group * t.outputs, epilogue, f, t, group, p0, min(p0 + t.strip, pixels),
+                panel, min(panel + t.block, t.panels), work + threadid() * work_row,
+                pointers + threadid() * pointers_row)
 
 
 cdef void _correlate_strip(
-    const floating* x, const floating[:, :, :, ::1] w, const floating[:, ::1] bias,
-    Py_ssize_t outputs, floating* y, const Epilogue* epilogue, const Frame* f, Py_ssize_t group,
-    Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t panel0, Py_ssize_t panel1, bint panels_inside,
-    floating* work, void** pointers,
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, const Tiling* t, Py_ssize_t group, Py_ssize_t p0,
+    Py_ssize_t p1, Py_ssize_t panel0, Py_ssize_t panel1, floating* work, void** pointers,
 ) noexcept nogil:
-    """Pixels [p0, p1) and panels [panel0, panel1) of one group."""
-    cdef Py_ssize_t depth = w.shape[2], groups = w.shape[0]
-    cdef Py_ssize_t size = _tile_pixels(w.shape[3], sizeof(floating))
+    """Pixels [p0, p1) and panels [panel0, panel1) of one group, whose w, bias and y these are."""
+    cdef Py_ssize_t size = _tile_pixels(t.width, sizeof(floating))
     cdef Py_ssize_t tiles = (p1 - p0 + size - 1) // size
     cdef Py_ssize_t stride = tiles * size
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
     cdef Py_ssize_t tile, panel, run, p
-    run = _point_tiles(x, y + group * outputs, f, group, groups, depth, outputs, p0, p1, stride,
-                       work, places, rows)
-    for panel in range(panel0, panel0 + 1 if panels_inside else panel1):
+    run = _point_tiles(x, y, f, group, t.groups, t.depth, t.outputs, p0, p1, stride, work, places,
+                       rows)
+    for panel in range(panel0, panel0 + 1 if t.panels_inside else panel1):
         for tile in range(tiles):
             p = _tile_start(tile, size, p1 - p0)
-            _tile(rows + p, depth // run, stride, run, w, bias, outputs, places + p, group,
-                  panel, panel1 if panels_inside else panel + 1, min(size, p1 - p0), epilogue)
+            _tile(rows + p, t.depth // run, stride, run, w, bias, t, places + p, panel,
+                  panel1 if t.panels_inside else panel + 1, min(size, p1 - p0), epilogue)
 
 
 cdef Py_ssize_t _point_tiles(
@@ -177,20 +208,18 @@ cdef Py_ssize_t _point_tiles(
 
 cdef inline void _tile(
     const floating** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run,
-    const floating[:, :, :, ::1] w, const floating[:, ::1] bias, Py_ssize_t outputs,
-    floating** places, Py_ssize_t group, Py_ssize_t panel0, Py_ssize_t panel1, Py_ssize_t pixels,
-    const Epilogue* epilogue,
+    const floating* w, const floating* bias, const Tiling* t, floating** places,
+    Py_ssize_t panel0, Py_ssize_t panel1, Py_ssize_t pixels, const Epilogue* epilogue,
 ) noexcept nogil:
     """One register tile after the other: its pixels, panels [panel0, panel1) of outputs."""
-    cdef Py_ssize_t width = w.shape[3], p
-    cdef Py_ssize_t size = _tile_pixels(width, sizeof(floating))
+    cdef Py_ssize_t first = panel0 * t.width, p
+    cdef Py_ssize_t size = _tile_pixels(t.width, sizeof(floating))
     cdef void* out[TILE_PIXELS]
     for p in range(size):
-        out[p] = places[p] + panel0 * width
+        out[p] = places[p] + first
     direct_find(sizeof(floating)).tile[size == WIDE_PIXELS](
-        <const void**> rows, runs, stride, run, &w[group, panel0, 0, 0],
-        &bias[group, panel0 * width], out, <int> pixels,
-        min(panel1 * width, outputs) - panel0 * width, epilogue)
+        <const void**> rows, runs, stride, run, w + first * t.depth, bias + first, out,
+        <int> pixels, min(panel1 * t.width, t.outputs) - first, epilogue)
 
 
 def correlate_dots(
@@ -209,35 +238,48 @@ def correlate_dots(
     """The same for K <= DOTS outputs of a group."""
     cdef Frame f = read_frame(frame)
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
-    cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
-    cdef Py_ssize_t tasks = (pixels + strip - 1) // strip * w.shape[0]
-    cdef Py_ssize_t task, p0
-    with nogil, parallel(num_threads=n_threads):
+    cdef Tiling t
+    t.images, t.groups, t.strip = x.shape[0], w.shape[0], strip
+    t.outputs, t.depth = w.shape[1], w.shape[2]
+    with nogil:
+        correlate_few(
+            &x[0, 0, 0, 0, 0], &w[0, 0, 0], &bias[0, 0], &y[0, 0, 0, 0, 0], &epilogue, &f, &t,
+            &work[0, 0], work.shape[1], <void**> &pointers[0, 0], pointers.shape[1], n_threads)
+
+
+cdef void correlate_few(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, const Tiling* t, floating* work,
+    Py_ssize_t work_row, void** pointers, Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t pixels = t.images * f.count[0] * f.count[1] * f.count[2]
+    cdef Py_ssize_t tasks = (pixels + t.strip - 1) // t.strip * t.groups
+    cdef Py_ssize_t task, group, p0
+    with parallel(num_threads=n_threads):
         for task in prange(tasks, schedule="dynamic"):
-            p0 = task // w.shape[0] * strip
+            p0 = task // t.groups * t.strip
+            group = task % t.groups
             _dots_strip(
-                &x[0, 0, 0, 0, 0], w, bias, &y[0, 0, 0, 0, 0], &epilogue, &f,
-                task % w.shape[0], p0, min(p0 + strip, pixels), &work[threadid(), 0],
-                <void**> &pointers[threadid(), 0])
+                x, w + group * t.outputs * t.depth, bias + group * t.outputs,
+                y + group * t.outputs, epilogue, f, t, group, p0, min(p0 + t.strip, pixels),
+                work + threadid() * work_row, pointers + threadid() * pointers_row)
 
 
 cdef void _dots_strip(
-    const floating* x, const floating[:, :, ::1] w, const floating[:, ::1] bias, floating* y,
-    const Epilogue* epilogue, const Frame* f, Py_ssize_t group, Py_ssize_t p0, Py_ssize_t p1,
-    floating* work, void** pointers,
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, const Tiling* t, Py_ssize_t group, Py_ssize_t p0,
+    Py_ssize_t p1, floating* work, void** pointers,
 ) noexcept nogil:
-    cdef Py_ssize_t outputs = w.shape[1], depth = w.shape[2], size = DOTS_PIXELS(outputs)
-    cdef Py_ssize_t tiles = (p1 - p0 + size - 1) // size
+    cdef Py_ssize_t size = DOTS_PIXELS(t.outputs), tiles = (p1 - p0 + size - 1) // size
     cdef Py_ssize_t stride = tiles * size, tile, run
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
-    run = _point_tiles(x, y + group * outputs, f, group, w.shape[0], depth, outputs, p0, p1,
-                       stride, work, places, rows)
+    run = _point_tiles(x, y, f, group, t.groups, t.depth, t.outputs, p0, p1, stride, work, places,
+                       rows)
     for tile in range(tiles):
-        direct_find(sizeof(floating)).dots[outputs](
-            <const void**> (rows + tile * size), depth // run, stride, run, &w[group, 0, 0],
-            &bias[group, 0], <void**> (places + tile * size),
-            <int> min(size, p1 - p0 - tile * size), epilogue)
+        direct_find(sizeof(floating)).dots[t.outputs](
+            <const void**> (rows + tile * size), t.depth // run, stride, run, w, bias,
+            <void**> (places + tile * size), <int> min(size, p1 - p0 - tile * size), epilogue)
 
 
 def correlate_lines(
@@ -379,29 +421,45 @@ def correlate_weight(
 ):
     """dw[g, k, t, c] := sum over the pixels p of x[p, g, t, c] dy[p, g, k], part by part."""
     cdef Frame f = read_frame(frame)
-    cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2]
-    cdef Py_ssize_t groups = dw.shape[0], outputs = dw.shape[1], depth = dw.shape[2]
-    cdef Py_ssize_t panels = sums.shape[2], width = sums.shape[4]
-    cdef Py_ssize_t blocks = (panels + block - 1) // block
-    cdef Py_ssize_t task, part, group, panel
-    with nogil, parallel(num_threads=n_threads):
-        for task in prange(sums.shape[0] * groups * blocks, schedule="dynamic"):
-            part = task // blocks // groups
-            group = task // blocks % groups
-            panel = task % blocks * block
+    cdef Tiling t
+    t.images, t.groups, t.outputs = x.shape[0], dw.shape[0], dw.shape[1]
+    t.panels, t.depth, t.width = sums.shape[2], dw.shape[2], sums.shape[4]
+    t.strip, t.block = strip, block
+    with nogil:
+        add_weights(
+            &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &dw[0, 0, 0], &f, &t, sums.shape[0], span,
+            &sums[0, 0, 0, 0, 0], &work[0, 0], work.shape[1],
+            <const floating**> &pointers[0, 0], pointers.shape[1], n_threads)
+
+
+cdef void add_weights(
+    const floating* x, const floating* dy, floating* dw, const Frame* f, const Tiling* t,
+    Py_ssize_t parts, Py_ssize_t span, floating* sums, floating* work, Py_ssize_t work_row,
+    const floating** pointers, Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t pixels = t.images * f.count[0] * f.count[1] * f.count[2]
+    cdef Py_ssize_t blocks = (t.panels + t.block - 1) // t.block
+    cdef Py_ssize_t panel_size = t.depth * t.width, part_size = t.groups * t.panels * panel_size
+    cdef Py_ssize_t task, part, group, panel, first
+    with parallel(num_threads=n_threads):
+        for task in prange(parts * t.groups * blocks, schedule="dynamic"):
+            part = task // blocks // t.groups
+            group = task // blocks % t.groups
+            panel = task % blocks * t.block
+            first = panel * t.width
             _correlate_weight_part(
-                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0] + group * outputs + panel * width,
-                &sums[part, group, panel, 0, 0], &f, groups, group, depth, groups * outputs,
-                min(block * width, outputs - panel * width), width, part * span,
-                min(part * span + span, pixels), strip, &work[threadid(), 0],
-                <const floating**> &pointers[threadid(), 0])
-        for task in prange(groups * panels, schedule="guided"):
-            panel = task % panels
+                x, dy + group * t.outputs + first,
+                sums + part * part_size + (group * t.panels + panel) * panel_size, f, t.groups,
+                group, t.depth, t.groups * t.outputs,
+                min(t.block * t.width, t.outputs - first), t.width, part * span,
+                min(part * span + span, pixels), t.strip, work + threadid() * work_row,
+                pointers + threadid() * pointers_row)
+        for task in prange(t.groups * t.panels, schedule="guided"):
+            first = task % t.panels * t.width
             direct_find(sizeof(floating)).finish_panel(
-                &sums[0, task // panels, panel, 0, 0], sums.shape[0],
-                groups * panels * depth * width, depth,
-                <int> min(width, outputs - panel * width),
-                &dw[task // panels, panel * width, 0], depth)
+                sums + task * panel_size, parts, part_size, t.depth,
+                <int> min(t.width, t.outputs - first),
+                dw + (task // t.panels * t.outputs + first) * t.depth, t.depth)
 
 
 def correlate_weight_lines(
@@ -473,7 +531,12 @@ def weight_sizes(
 ):
     """Values of work that a thread of `correlate_weight` needs, for `across` outputs in panels."""
     cdef Frame f = read_frame(frame)
-    cdef Py_ssize_t depth = f.taps[0] * f.taps[1] * f.taps[2] * channels
+    return weight_work(f.taps[0] * f.taps[1] * f.taps[2] * channels, across, strip)
+
+
+cdef Py_ssize_t weight_work(
+    Py_ssize_t depth, Py_ssize_t across, Py_ssize_t strip,
+) noexcept nogil:
     # dy, x (gathered, or the copies of cut runs and the zeros), and a run in blocks of rows
     return strip * (across + depth + _whole_blocks(depth)) + depth
 

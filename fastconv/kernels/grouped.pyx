@@ -76,13 +76,26 @@ def correlate(
     """
     cdef Frame f = read_frame(frame)
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
-    cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2], task
-    with nogil, parallel(num_threads=n_threads):
+    with nogil:
+        correlate_narrow(
+            &x[0, 0, 0, 0, 0], &w[0, 0, 0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f,
+            x.shape[0], w.shape[0], w.shape[1], w.shape[2], strip, &work[0, 0], work.shape[1],
+            <void**> &pointers[0, 0], pointers.shape[1], n_threads)
+
+
+cdef void correlate_narrow(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, Py_ssize_t images, Py_ssize_t taps,
+    Py_ssize_t width, Py_ssize_t channels, Py_ssize_t strip, floating* work, Py_ssize_t work_row,
+    void** pointers, Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t pixels = images * f.count[0] * f.count[1] * f.count[2], task
+    with parallel(num_threads=n_threads):
         for task in prange((pixels + strip - 1) // strip, schedule="guided"):
             _correlate_strip(
-                &x[0, 0, 0, 0, 0], &w[0, 0, 0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f,
-                w.shape[0], w.shape[1], w.shape[2], task * strip, min(task * strip + strip, pixels),
-                &work[threadid(), 0], <void**> &pointers[threadid(), 0])
+                x, w, bias, y, epilogue, f, taps, width, channels, task * strip,
+                min(task * strip + strip, pixels), work + threadid() * work_row,
+                pointers + threadid() * pointers_row)
 
 
 cdef void _correlate_strip(
@@ -119,13 +132,26 @@ def correlate_weight(
 ):
     """dw[s, t, i, c] := sum over the pixels p of part s of dy[p, c] x[p, t, i of c's group]."""
     cdef Frame f = read_frame(frame)
-    cdef Py_ssize_t pixels = x.shape[0] * f.count[0] * f.count[1] * f.count[2], part
-    with nogil, parallel(num_threads=n_threads):
-        for part in prange(dw.shape[0], schedule="dynamic"):
+    with nogil:
+        add_narrow_weights(
+            &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &dw[0, 0, 0, 0], &f, x.shape[0], dw.shape[0],
+            dw.shape[1], dw.shape[2], dw.shape[3], strip, span, &work[0, 0], work.shape[1],
+            <const void**> &pointers[0, 0], pointers.shape[1], n_threads)
+
+
+cdef void add_narrow_weights(
+    const floating* x, const floating* dy, floating* dw, const Frame* f, Py_ssize_t images,
+    Py_ssize_t parts, Py_ssize_t taps, Py_ssize_t width, Py_ssize_t channels, Py_ssize_t strip,
+    Py_ssize_t span, floating* work, Py_ssize_t work_row, const void** pointers,
+    Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t pixels = images * f.count[0] * f.count[1] * f.count[2], part
+    with parallel(num_threads=n_threads):
+        for part in prange(parts, schedule="dynamic"):
             _correlate_weight_part(
-                &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], &dw[part, 0, 0, 0], &f, dw.shape[1],
-                dw.shape[2], dw.shape[3], part * span, min(part * span + span, pixels), strip,
-                &work[threadid(), 0], <const void**> &pointers[threadid(), 0])
+                x, dy, dw + part * taps * width * channels, f, taps, width, channels,
+                part * span, min(part * span + span, pixels), strip, work + threadid() * work_row,
+                pointers + threadid() * pointers_row)
 
 
 cdef void _correlate_weight_part(

@@ -19,6 +19,8 @@ cdef struct Frame:
 
 cdef Frame unpack_frame(const Py_ssize_t* values) noexcept nogil
 
+cdef void classify(Frame* f) noexcept nogil
+
 cdef inline Frame read_frame(const Py_ssize_t[::1] values) noexcept nogil:
     return unpack_frame(&values[0])
 
@@ -34,4 +36,13 @@ cdef inline Py_ssize_t output_place(const Frame* f, Py_ssize_t p) noexcept nogil
 cdef void gather(
     const floating* x, const Frame* f, Py_ssize_t channels, Py_ssize_t c0, Py_ssize_t width,
     Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t p0, Py_ssize_t p1, floating* cols,
+) noexcept nogil
+
+cdef void unroll(
+    const floating* x, Py_ssize_t images, Py_ssize_t channels, const Py_ssize_t* strides,
+    const Frame* f, floating* cols, int n_threads,
+) noexcept nogil
+
+cdef void roll(
+    const floating* cols, Py_ssize_t planes, const Frame* f, floating* x, int n_threads,
 ) noexcept nogil

@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 cdef Frame unpack_frame(const Py_ssize_t* values) noexcept nogil:
     """Unpack ``fastconv._geometry.Frame.packed``."""
     cdef Frame f
-    cdef Py_ssize_t axis, tap, at = 21
+    cdef Py_ssize_t axis, at = 21
     for axis in range(3):
         f.size[axis] = values[axis]
         f.count[axis] = values[3 + axis]
@@ -27,6 +27,13 @@ cdef Frame unpack_frame(const Py_ssize_t* values) noexcept nogil:
         f.taps[axis] = values[18 + axis]
         f.offset[axis] = &values[at]
         at += f.taps[axis]
+    classify(&f)
+    return f
+
+
+cdef void classify(Frame* f) noexcept nogil:
+    """Set what follows of a frame from its numbers."""
+    cdef Py_ssize_t axis, tap
     f.adjacent = f.pointwise = f.dense = True
     for tap in range(1, f.taps[2]):
         f.adjacent &= f.offset[2][tap] == f.offset[2][tap - 1] + 1
@@ -35,7 +42,6 @@ cdef Frame unpack_frame(const Py_ssize_t* values) noexcept nogil:
                         and f.count[axis] == f.size[axis])
         f.dense &= (f.start[axis] == 0 and f.stride[axis] == 1
                     and f.count[axis] == f.extent[axis])
-    return f
 
 
 def im2col(
@@ -45,13 +51,10 @@ def im2col(
     int n_threads,
 ):
     """cols[n, c, t, p] := x[n, c] at tap t of pixel p, zero outside."""
-    cdef Py_ssize_t channels = x.shape[1], plane
     cdef Frame f = read_frame(frame)
-    for plane in prange(x.shape[0] * channels, schedule="guided", nogil=True,
-                        num_threads=n_threads):
-        _unroll_plane(
-            &x[plane // channels, plane % channels, 0, 0, 0], x.strides, &f,
-            &cols[plane // channels, plane % channels, 0, 0])
+    with nogil:
+        unroll(&x[0, 0, 0, 0, 0], x.shape[0], x.shape[1], x.strides, &f, &cols[0, 0, 0, 0],
+               n_threads)
 
 
 def col2im(
@@ -61,13 +64,31 @@ def col2im(
     int n_threads,
 ):
     """x[n, c] := the sum of all columns' entries at the places they came from."""
-    cdef Py_ssize_t channels = x.shape[1], plane
     cdef Frame f = read_frame(frame)
-    for plane in prange(x.shape[0] * channels, schedule="guided", nogil=True,
-                        num_threads=n_threads):
-        _roll_plane(
-            &cols[plane // channels, plane % channels, 0, 0], &f,
-            &x[plane // channels, plane % channels, 0, 0, 0])
+    with nogil:
+        roll(&cols[0, 0, 0, 0], x.shape[0] * x.shape[1], &f, &x[0, 0, 0, 0, 0], n_threads)
+
+
+cdef void unroll(
+    const floating* x, Py_ssize_t images, Py_ssize_t channels, const Py_ssize_t* strides,
+    const Frame* f, floating* cols, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t size = (f.taps[0] * f.taps[1] * f.taps[2]
+                            * f.count[0] * f.count[1] * f.count[2]), plane
+    for plane in prange(images * channels, schedule="guided", num_threads=n_threads):
+        _unroll_plane(
+            <const floating*> (<const char*> x + plane // channels * strides[0]
+                               + plane % channels * strides[1]),
+            strides, f, cols + plane * size)
+
+
+cdef void roll(
+    const floating* cols, Py_ssize_t planes, const Frame* f, floating* x, int n_threads,
+) noexcept nogil:
+    cdef Py_ssize_t size = (f.taps[0] * f.taps[1] * f.taps[2]
+                            * f.count[0] * f.count[1] * f.count[2]), plane
+    for plane in prange(planes, schedule="guided", num_threads=n_threads):
+        _roll_plane(cols + plane * size, f, x + plane * f.size[0] * f.size[1] * f.size[2])
 
 
 cdef inline bint _inside(Py_ssize_t place, Py_ssize_t size) noexcept nogil:

@@ -27,11 +27,11 @@ def column_sums(
     cdef Py_ssize_t b
     with nogil, parallel(num_threads=n_threads):
         for b in prange(sums.shape[0], schedule="guided"):
-            _sum_rows(&x[b * block, 0], min(block, x.shape[0] - b * block), x.shape[1],
-                      &work[threadid(), 0], &sums[b, 0])
+            sum_rows(&x[b * block, 0], min(block, x.shape[0] - b * block), x.shape[1],
+                     &work[threadid(), 0], &sums[b, 0])
 
 
-cdef void _sum_rows(
+cdef void sum_rows(
     const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* run, double* sums,
 ) noexcept nogil:
     cdef Py_ssize_t part, top, _i, c
@@ -62,18 +62,18 @@ def moments(
     with nogil, parallel(num_threads=n_threads):
         for b in prange(means.shape[0], schedule="guided"):
             rows = min(block, x.shape[0] - b * block)
-            _block_moments(&x[b * block, 0], rows, x.shape[1], &work[threadid(), 0],
-                           &means[b, 0], &squares[b, 0])
+            block_moments(&x[b * block, 0], rows, x.shape[1], &work[threadid(), 0],
+                          &means[b, 0], &squares[b, 0])
 
 
-cdef void _block_moments(
+cdef void block_moments(
     const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* work,
     double* means, double* squares,
 ) noexcept nogil:
     cdef Py_ssize_t part, top, i, c
     cdef floating* run = work
     cdef floating* centre = work + channels
-    _sum_rows(x, rows, channels, run, means)
+    sum_rows(x, rows, channels, run, means)
     for c in range(channels):  # vectorised
         means[c] /= rows
         centre[c] = <floating> means[c]
@@ -107,11 +107,11 @@ def normalize(
     cdef const floating[:, ::1] added = x if residual is None else residual
     cdef bint adds = residual is not None
     for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):
-        _normalize_row(&x[i, 0], &mean[0], &scale[0], &shift[0], &added[i, 0] if adds else NULL,
-                       slope, top, &y[i, 0], channels)
+        normalize_row(&x[i, 0], &mean[0], &scale[0], &shift[0], &added[i, 0] if adds else NULL,
+                      slope, top, &y[i, 0], channels)
 
 
-cdef inline void _normalize_row(
+cdef void normalize_row(
     const floating* x, const floating* mean, const floating* scale, const floating* shift,
     const floating* residual, floating slope, floating top, floating* y, Py_ssize_t channels,
 ) noexcept nogil:
@@ -159,7 +159,7 @@ def backward_sums(
         kept = g
     with nogil, parallel(num_threads=n_threads):
         for b in prange(sums.shape[0], schedule="guided"):
-            _block_backward_sums(
+            block_backward_sums(
                 &x[b * block, 0], &dy[b * block, 0], &mean[0], &scale[0], &shift[0],
                 &results[b * block, 0] if keeps else NULL, slope, top,
                 &kept[b * block, 0] if keeps else NULL,
@@ -167,7 +167,7 @@ def backward_sums(
                 &sums[b, 0], &products[b, 0])
 
 
-cdef void _block_backward_sums(
+cdef void block_backward_sums(
     const floating* x, const floating* dy, const floating* mean, const floating* scale,
     const floating* shift, const floating* y, floating slope, floating top, floating* g,
     Py_ssize_t rows, Py_ssize_t channels, floating* work, double* sums, double* products,
@@ -221,11 +221,11 @@ def backward_input(
     """dx := factor * g + tilt * (x - mean) + offset."""
     cdef Py_ssize_t i
     for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):
-        _backward_row(&x[i, 0], &dy[i, 0], &mean[0], &scale[0], &shift[0], slope, top,
-                      &factor[0], &tilt[0], &offset[0], &dx[i, 0], x.shape[1])
+        backward_row(&x[i, 0], &dy[i, 0], &mean[0], &scale[0], &shift[0], slope, top,
+                     &factor[0], &tilt[0], &offset[0], &dx[i, 0], x.shape[1])
 
 
-cdef inline void _backward_row(
+cdef void backward_row(
     const floating* x, const floating* dy, const floating* mean, const floating* scale,
     const floating* shift, floating slope, floating top, const floating* factor,
     const floating* tilt, const floating* offset, floating* dx, Py_ssize_t channels,

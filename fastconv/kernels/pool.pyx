@@ -23,15 +23,6 @@ cdef enum:
     CHUNK = 64  # channels whose maxima are kept locally over a window, where nothing aliases them
     LINE = 16  # channels of a task that writes them to places all over an image
 
-cdef struct Spans:
-    # Per axis: place q of `count` places spans [first[q], stop[q]) in steps.
-    Py_ssize_t count[3]
-    Py_ssize_t size[3]
-    Py_ssize_t step[3]
-    const Py_ssize_t* first[3]
-    const Py_ssize_t* stop[3]
-
-
 cdef Spans read_spans(const Py_ssize_t[::1] values) noexcept nogil:
     cdef Spans s
     cdef Py_ssize_t axis, at = 9
@@ -61,7 +52,7 @@ def max_pool(
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
     cdef bint indexed = index is not None
     for line in prange(x.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
-        _max_line(
+        max_line(
             &x[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             x.shape[4], floor,
             &y[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0],
@@ -69,7 +60,7 @@ def max_pool(
             if indexed else NULL)
 
 
-cdef void _max_line(
+cdef void max_line(
     const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t channels,
     floating floor, floating* y, int* index,
 ) noexcept nogil:
@@ -178,13 +169,13 @@ def max_pool_backward(
     cdef Spans s = read_spans(cover)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
     for line in prange(dx.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
-        _max_line_backward(
+        max_line_backward(
             &dy[line // lines, 0, 0, 0, 0], &index[line // lines, 0, 0, 0, 0], &s,
             line % lines // s.count[1], line % s.count[1], dx.shape[4],
             &dx[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0])
 
 
-cdef void _max_line_backward(
+cdef void max_line_backward(
     const floating* dy, const int* index, const Spans* s, Py_ssize_t i, Py_ssize_t j,
     Py_ssize_t channels, floating* dx,
 ) noexcept nogil:
@@ -258,7 +249,7 @@ def sum_pool(
     cdef Spans s = read_spans(windows)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
     for line in prange(x.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
-        _sum_line(
+        sum_line(
             &x[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             x.shape[4], &divisor[0], power,
             &y[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0])
@@ -270,7 +261,7 @@ cdef inline double _divisor(
     return divisor[i] * divisor[count[0] + j] * divisor[count[0] + count[1] + k]
 
 
-cdef void _sum_line(
+cdef void sum_line(
     const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t channels,
     const double* divisor, double power, floating* y,
 ) noexcept nogil:
@@ -310,13 +301,13 @@ def sum_pool_backward(
     cdef Spans s = read_spans(cover)
     cdef Py_ssize_t lines = s.count[0] * s.count[1], line
     for line in prange(dx.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
-        _sum_line_backward(
+        sum_line_backward(
             &dy[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             dx.shape[4], &divisor[0],
             &dx[line // lines, line % lines // s.count[1], line % s.count[1], 0, 0])
 
 
-cdef void _sum_line_backward(
+cdef void sum_line_backward(
     const floating* dy, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t channels,
     const double* divisor, floating* dx,
 ) noexcept nogil:

@@ -1,0 +1,28 @@
+from cython cimport floating
+
+
+cdef void sum_rows(
+    const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* run, double* sums,
+) noexcept nogil
+
+cdef void block_moments(
+    const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* work,
+    double* means, double* squares,
+) noexcept nogil
+
+cdef void normalize_row(
+    const floating* x, const floating* mean, const floating* scale, const floating* shift,
+    const floating* residual, floating slope, floating top, floating* y, Py_ssize_t channels,
+) noexcept nogil
+
+cdef void block_backward_sums(
+    const floating* x, const floating* dy, const floating* mean, const floating* scale,
+    const floating* shift, const floating* y, floating slope, floating top, floating* g,
+    Py_ssize_t rows, Py_ssize_t channels, floating* work, double* sums, double* products,
+) noexcept nogil
+
+cdef void backward_row(
+    const floating* x, const floating* dy, const floating* mean, const floating* scale,
+    const floating* shift, floating slope, floating top, const floating* factor,
+    const floating* tilt, const floating* offset, floating* dx, Py_ssize_t channels,
+) noexcept nogil
