@@ -202,7 +202,7 @@ def _dots(plan, x, w, bias, y, epilogue, frame, prepared, take):
 def _planes(plan, x, w, bias, y, epilogue, frame, prepared, take):
     weights = np.ascontiguousarray(w).reshape(plan.prepared)
     bias = _padded_bias(bias, 1, 1, 1, x.dtype)[0]
-    arguments = x, weights, bias, y, *epilogue, frame.packed, *plan.cut
+    arguments = x, weights, bias, y, *epilogue, frame.packed, frame.outside, *plan.cut
     return partial(planes.correlate, *arguments, *_scratch(plan, x.dtype, take))
 
 

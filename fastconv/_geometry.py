@@ -115,10 +115,34 @@ class Frame:
     first: tuple  # offset of the first tap
     step: tuple  # input places between pixels
     spacing: tuple  # places between taps; 0 if uneven, along the first axis also if pixels are not
+    last: tuple  # input place that the last pixel's last tap reads
+    mode: str  # of `sources`: what stands beside the input
     packed: np.ndarray
 
+    @cached_property
+    def outside(self):
+        """What stands beside the input, packed for kernels that read any boundary."""
+        before = [max(-first, 0) for first in self.first]
+        after = [max(last - n + 1, 0) for last, n in zip(self.last, self.size, strict=True)]
+        tables = [
+            np.delete(sources(n, b, a, self.mode), np.s_[b : b + n])
+            for n, b, a in zip(self.size, before, after, strict=True)
+        ]
+        head = [value for b, table in zip(before, tables, strict=True) for value in (b, len(table))]
+        return np.concatenate([head, *tables]).astype(np.intp)
 
-def make_frame(size, count, step, start, stride, extent, offsets):
+
+def sources(n, before, after, mode):
+    """For every place of a padded axis, the place of the input that it repeats; -1 for none."""
+    place = np.arange(-before, n + after)
+    if mode == "constant":
+        return np.where((place < 0) | (place >= n), -1, place)
+    if mode == "reflect":
+        return (n - 1) - np.abs((n - 1) - np.abs(place))
+    return np.clip(place, 0, n - 1) if mode == "replicate" else place % n
+
+
+def make_frame(size, count, step, start, stride, extent, offsets, mode="constant"):
     """The :class:`Frame` of three axes."""
     taps = tuple(map(len, offsets))
     values = [*size, *count, *step, *start, *stride, *extent, *taps, *itertools.chain(*offsets)]
@@ -128,7 +152,9 @@ def make_frame(size, count, step, start, stride, extent, offsets):
     if not step[0] == stride[0] == 1:
         spacing[0] = 0
     first = tuple(o[0] for o in offsets)
-    return Frame(tuple(count), tuple(size), taps, first, tuple(step), tuple(spacing), packed)
+    last = tuple((c - 1) * s + o[-1] for c, s, o in zip(count, step, offsets, strict=True))
+    axes = map(tuple, (count, size, taps, first, step, spacing, last))
+    return Frame(*axes, mode, packed)
 
 
 def _spacing(offsets):
@@ -154,6 +180,7 @@ class Convolution:
     stride: tuple
     padding: tuple
     dilation: tuple
+    mode: str = "constant"  # of `sources`
 
     @cached_property
     def frame(self):
@@ -163,7 +190,8 @@ class Convolution:
             for k, (before, _), d in zip(self.kernel, self.padding, self.dilation, strict=True)
         ]
         count = three(self.output, 1)
-        return make_frame(self.size, count, self.stride, (0, 0, 0), (1, 1, 1), count, offsets)
+        ones = (1, 1, 1)
+        return make_frame(self.size, count, self.stride, (0, 0, 0), ones, count, offsets, self.mode)
 
     @cached_property
     def transposed_frames(self):
@@ -203,7 +231,7 @@ class Convolution:
         return frames
 
 
-def convolution(size, kernel, stride, padding, dilation):
+def convolution(size, kernel, stride, padding, dilation, mode="constant"):
     """The :class:`Convolution` over spatial `size`, its arguments checked."""
     n = len(size)
     nonempty("input", size)
@@ -211,11 +239,11 @@ def convolution(size, kernel, stride, padding, dilation):
     stride = integers("stride", stride, n, minimum=1)
     dilation = integers("dilation", dilation, n, minimum=1)
     padding = padding_pairs(padding, n, kernel, stride, dilation, size)
-    return _convolution(size, kernel, stride, padding, dilation)
+    return _convolution(size, kernel, stride, padding, dilation, mode)
 
 
 @lru_cache(CACHED_SHAPES)
-def _convolution(size, kernel, stride, padding, dilation):
+def _convolution(size, kernel, stride, padding, dilation, mode="constant"):
     return Convolution(
         output_sizes(size, kernel, stride, padding, dilation),
         three(size, 1),
@@ -223,6 +251,7 @@ def _convolution(size, kernel, stride, padding, dilation):
         three(stride, 1),
         three(padding, (0, 0)),
         three(dilation, 1),
+        mode,
     )
 
 

@@ -303,11 +303,23 @@ def _is_planes(shape, frame):
     return shape.groups == shape.outputs == shape.channels == frame.step[2] == 1
 
 
+def reads_border(weight_shape, stride, algorithm):
+    """Whether a kernel reads what stands beside the image itself, whatever that is."""
+    outputs, width, *_ = weight_shape
+    return direct.SUPPORTED and algorithm != "gemm" and outputs == width == stride[-1] == 1
+
+
 def _plan_planes(shape, frame):
     """cut: (pixels of a line at a time,)."""
-    taps, span = math.prod(frame.taps), min(frame.count[2], PLANES_PIXELS)
-    pointers = taps * planes.tap_size()
-    return Plan("planes", shape.products(frame), (span,), (taps,), work=span, pointers=pointers)
+    span = min(frame.count[2], PLANES_PIXELS)
+    return Plan(
+        "planes",
+        shape.products(frame),
+        (span,),
+        (math.prod(frame.taps),),
+        work=planes.work_size(frame.packed, span),
+        pointers=planes.pointers_size(frame.packed),
+    )
 
 
 def _plan_tiles(shape, frame, prepared):

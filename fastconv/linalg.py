@@ -11,19 +11,13 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
 from fastconv import _algorithm, _checks, _geometry
-from fastconv._correlate import Fixed
+from fastconv._correlate import Fixed, correlate
 from fastconv._layout import channels_first, channels_last, logical_order
-from fastconv._memory import usable_memory
+from fastconv._memory import empty, usable_memory
+from fastconv._plan import reads_border
 from fastconv._threads import threads_for
-from fastconv.functional.conv import by_group, check, conv, gradient_by_input
-from fastconv.functional.pad import (
-    PADDING_MODES,
-    border,
-    check_widths,
-    fold_border,
-    sources,
-    spread,
-)
+from fastconv.functional.conv import by_group, check, gradient_by_input
+from fastconv.functional.pad import PADDING_MODES, border, check_widths, fold_border, spread
 from fastconv.kernels import sparse
 
 __all__ = ["conv_matrix", "conv_operator"]
@@ -223,7 +217,7 @@ def _packed_axis(size, count, taps, stride, padding, dilation, mode, start, stop
     if mode == "constant":
         place -= padding[0]
     else:
-        place = sources(size, *padding, mode)[place]
+        place = _geometry.sources(size, *padding, mode)[place]
         order = np.lexsort((tap, place, pixel))  # pixel stays as it is
         tap, place = tap[order], place[order]
     new = np.ones(len(pixel), bool)
@@ -312,35 +306,37 @@ class _ConvOperator(LinearOperator):
         super().__init__(layer.weight.dtype, layer.shape)
         self.input_shape, self.output_shape = layer.input_shape, layer.output_shape
         self._layer, self._algorithm = layer, algorithm
-        pairs, size = layer.padding, layer.input_shape[1:]
+        pairs, size, kernel = layer.padding, layer.input_shape[1:], layer.weight.shape[2:]
         self._border = ()
         if layer.mode != "constant":
             self._border = border((1, *layer.input_shape), ((0, 0), (0, 0), *pairs), layer.mode)
             size = tuple(s + sum(pair) for s, pair in zip(size, pairs, strict=True))
             pairs = ((0, 0),) * len(pairs)
-        self._padding = pairs
-        self._geometry = _geometry.convolution(
-            size, layer.weight.shape[2:], layer.stride, pairs, layer.dilation
-        )
-        self._weights = {}  # by dtype: the weight, and what kernels make of it
+        # of the image inside its border, which some kernels read in place
+        inner = _geometry.convolution(size, kernel, layer.stride, pairs, layer.dilation)
+        self._geometry, self._frame, self._spread = inner, inner.frame, self._border
+        if self._border and reads_border(layer.weight.shape, layer.stride, algorithm):
+            sizes = layer.input_shape[1:], kernel, layer.stride, layer.padding, layer.dilation
+            self._frame, self._spread = _geometry.convolution(*sizes, layer.mode).frame, ()
+        self._weights = {}  # by dtype: the kernels by group, and what a convolution makes of them
 
-    def _weight(self, dtype):
+    def _kernels(self, dtype):
         if dtype not in self._weights:
-            self._weights[dtype] = self._layer.weight.astype(dtype, copy=False), Fixed()
+            w = self._layer.weight.astype(dtype, copy=False)
+            self._weights[dtype] = by_group(w, self._layer.groups), Fixed()
         return self._weights[dtype]
 
     def _forward(self, x):
-        layer = self._layer
-        w, prepared = self._weight(x.dtype)
-        options = layer.stride, self._padding, layer.dilation, layer.groups
-        x = spread(x, self._border)
-        return conv(w.ndim - 2, x, w, None, *options, self._algorithm, prepared)
+        kernels, prepared = self._kernels(x.dtype)
+        image = channels_last(spread(x, self._spread))
+        y = empty((len(x), *self._frame.count, self.output_shape[0]), x.dtype)
+        correlate(image, kernels, None, y, self._frame, self._algorithm, prepared)
+        return channels_first(y, x.ndim)
 
     def _backward(self, y):
-        w, _ = self._weight(y.dtype)
-        kernels = by_group(w, self._layer.groups)
+        kernels, _ = self._kernels(y.dtype)
         x = gradient_by_input(channels_last(y), kernels, self._geometry, self._algorithm)
-        x = channels_first(x, w.ndim)
+        x = channels_first(x, y.ndim)
         return fold_border(x, self._border, (len(y), *self.input_shape))
 
     def _apply(self, function, vectors, shape):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastconv import _checks
+from fastconv._geometry import sources
 from fastconv.autograd.arrays import as_ints
 from fastconv.autograd.engine import apply
 from fastconv.autograd.reductions import as_axes
@@ -82,14 +83,6 @@ def check_widths(shape, pairs, mode):
                 raise ValueError(
                     f"pad {(before, after)} is too wide for {where} with mode={mode!r}"
                 )
-
-
-def sources(n, before, after, mode):
-    """For every place of a padded axis, the place of the input that it repeats."""
-    place = np.arange(-before, n + after)
-    if mode == "reflect":
-        return (n - 1) - np.abs((n - 1) - np.abs(place))
-    return np.clip(place, 0, n - 1) if mode == "replicate" else place % n
 
 
 def border(shape, pairs, mode):
