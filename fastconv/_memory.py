@@ -124,7 +124,7 @@ class _Pool:
         """A :class:`Block` of at least `size` bytes."""
         size = wanted = _round_up(size)
         with self.lock:
-            self._collect()
+            self.collect()
             storages = self.idle.get(size)
             for _ in range(LARGER):
                 if storages:
@@ -139,7 +139,7 @@ class _Pool:
                 self.allocated += 1
             self.in_use += storage.size - ALIGNMENT
             self.peak_in_use = max(self.peak_in_use, self.in_use)
-        return Block(storage, self.give_back)
+        return Block(storage, self)
 
     def _take(self, size, place=-1):
         storages = self.idle[size]
@@ -156,16 +156,8 @@ class _Pool:
             self._drop(0)
             return np.empty(size + ALIGNMENT, np.uint8)
 
-    def give_back(self, storage):
-        """Called by a block that is no longer used."""
-        self.returned.append(storage)
-        if self.lock.acquire(blocking=False):  # else who holds it, or the next one, will
-            try:
-                self._collect()
-            finally:
-                self.lock.release()
-
-    def _collect(self):
+    def collect(self):
+        """Take in what has been returned; for who holds the lock."""
         while self.returned:
             storage = self.returned.popleft()
             size = storage.size - ALIGNMENT
@@ -184,12 +176,12 @@ class _Pool:
 
     def trim(self, limit):
         with self.lock:
-            self._collect()
+            self.collect()
             self._drop(limit)
 
     def stats(self):
         with self.lock:
-            self._collect()
+            self.collect()
             names = ("in_use", "peak_in_use", "cached", "limit", "reused", "allocated")
             return {name: getattr(self, name) for name in names}
 

@@ -206,6 +206,27 @@ def test_several_threads():
     assert fastconv.memory_stats()["in_use"] == 0
 
 
+def test_an_interruption_in_a_finaliser_is_raised_after_it(monkeypatch):
+    """Python drops what finalisers raise, and with it a Ctrl-C during a long kernel."""
+    array = empty(SHAPE, np.float32)
+
+    def interrupted(pool):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    def drop():
+        nonlocal array
+        monkeypatch.setattr(_memory._Pool, "collect", interrupted)
+        array = None
+        for _ in range(1000):  # where Python looks for what is pending
+            pass
+
+    pool = _memory._pool
+    with pytest.raises(KeyboardInterrupt):
+        drop()
+    assert pool.stats()["in_use"] == 0
+
+
 def test_arrays_in_cycles_come_back():
     array = empty(SHAPE, np.float32)
     ring = [array]
