@@ -3,7 +3,7 @@
 from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 
-from fastconv import data, functional, models, nn, optim
+from fastconv import capi, data, functional, models, nn, optim
 from fastconv._algorithm import algorithm
 from fastconv._config import show_config
 from fastconv._memory import empty_cache, memory_stats, set_cache_limit
@@ -26,6 +26,7 @@ from fastconv.autograd import (
     stack,
     where,
 )
+from fastconv.capi import get_include
 from fastconv.compiler import InferencePlan, compile, load_plan
 from fastconv.functional import col2im, im2col
 from fastconv.io import load, load_metadata, save
@@ -54,6 +55,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "algorithm",
+    "capi",
     "cat",
     "clamp",
     "col2im",
@@ -64,6 +66,7 @@ __all__ = [
     "empty_cache",
     "exp",
     "functional",
+    "get_include",
     "get_num_threads",
     "gradcheck",
     "im2col",

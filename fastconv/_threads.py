@@ -258,7 +258,7 @@ def _after_fork_in_child():
         single_threaded_blas.depth = 0
         if single_threaded_blas.controls[0] is not None:
             single_threaded_blas.controls[0](single_threaded_blas.saved)
-    _state.forked = _state.forked or _state.went_parallel
+    _state.forked = _build.after_fork(_state.forked or _state.went_parallel)
 
 
 if hasattr(os, "register_at_fork"):

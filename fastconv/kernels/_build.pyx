@@ -1,4 +1,4 @@
-"""How the kernels were compiled, and what the processor can run."""
+"""How the kernels were compiled, what the processor can run, what the process has run."""
 
 cdef extern from *:
     """
@@ -25,3 +25,16 @@ OPENMP = bool(FASTCONV_OPENMP)
 BOUNDS = bool(FASTCONV_BOUNDS)
 # Names of the folders whose kernels this processor runs, best first.
 LEVELS = ("avx2",) if fastconv_has_avx2() else ()
+
+
+cdef Process _process = Process(False, False)
+
+
+cdef Process* process() noexcept nogil:
+    return &_process
+
+
+def after_fork(bint parallel):
+    """In a forked child: whether its parent ran parallel regions, by C's functions or as told."""
+    _process.forked = _process.forked or parallel or _process.went_parallel
+    return _process.forked
