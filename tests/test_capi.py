@@ -682,6 +682,13 @@ def test_sizes_whose_memory_is_absurd_are_an_overflow():
     sizes = [pointer(array) for array in (conv, wide, weight, one)]
     assert c.conv_forward_workspace(*sizes, 4096) == c.OVERFLOW
     assert c.conv_forward_workspace(*sizes, 1) > 1 << 50
+    # and whatever it is, it is told at once, without a loop over that many phases
+    wide = changed(np.ones((1, 1, 1, 1), np.float32), shape=(2, 1 << 28))
+    wide.shape[3] = 1 << 28
+    weight, one = (describe(np.ones((1, 1, side, side), np.float32)) for side in (3, 1))
+    conv = convolution(2, stride=1 << 29)
+    sizes = [pointer(array) for array in (conv, one, weight, wide)]
+    assert c.conv_backward_input_workspace(*sizes, 1) > 1 << 10
 
 
 def test_empty_batches():

@@ -39,6 +39,11 @@ cdef enum:
     SPATIAL = 2  # the first spatial axis of a View
     # The cuts of fastconv._plan, for workspaces that do not depend on what else it can do.
     TASKS = 16
+    DEEP = 128      # products of an output, from which on strips are shorter
+    DEEPEST = 512
+    LONG_STRIP = 384
+    STRIP = 192
+    SHORT_STRIP = 96
     FEW_STRIP = 96
     FEW_DEPTH = 8
     NARROW_STRIP = 64
@@ -510,7 +515,8 @@ cdef Plan _plan(
         p.bias = _times(_times(groups, t.panels), t.width)
         p.weights = _times(p.bias, t.depth)
         t.panels_inside = _times(p.weights, itemsize) // groups <= WEIGHTS_CACHE
-        t.strip = 96 if t.depth >= 512 else 192 if t.depth >= 128 else 384
+        t.strip = (SHORT_STRIP if t.depth >= DEEPEST else STRIP if t.depth >= DEEP
+                   else LONG_STRIP)
         strips = max(max(_ceil(pixels, t.strip), min(<Py_ssize_t> TASKS, _ceil(pixels, 24))), 1)
         t.strip = _ceil(_ceil(pixels, strips), TILE_PIXELS) * TILE_PIXELS
         t.block = max(_ceil(t.panels * strips, TASKS), 1) if strips < TASKS else t.panels
@@ -678,21 +684,38 @@ cdef BackwardInput _lay_backward_input(
 ) noexcept nogil:
     """Memory for any of the phases, which are computed one after the other."""
     cdef BackwardInput op
-    cdef Plan most, p
+    cdef Plan most
     cdef Frame f
-    cdef Strided view
-    cdef Py_ssize_t phase, first
-    memset(&most, 0, sizeof(Plan))
-    for phase in range(_phases(c)):
-        if _phase(c, phase, NULL, &f, &view, &first):
-            p = _plan_phase(c, &f)
-            most.weights, most.bias = max(most.weights, p.weights), max(most.bias, p.bias)
-            most.work, most.pointers = max(most.work, p.work), max(most.pointers, p.pointers)
+    cdef Py_ssize_t axis
+    for axis in range(3):
+        f.count[axis] = _ceil(c.x.size[SPATIAL + axis], c.stride[axis])
+        f.taps[axis] = _most_taps(c.kernel[axis], c.stride[axis], c.dilation[axis])
+    most = _plan_phase(c, &f)
+    # fewer taps may have longer strips
+    most.work = max(most.work, _most_work(most.tiling.depth))
+    most.pointers = _times(LONG_STRIP + TILE_PIXELS, _taps(&f) + 1)
     op.offsets = _take_offsets(m, c)
     op.dx = _take_ordered(m, &c.x, CHANNELS_LAST)
     op.dy = _take_ordered(m, &c.y, CHANNELS_LAST)
     op.work = _take_work(m, &most, c.x.itemsize, threads)
     return op
+
+
+cdef Py_ssize_t _most_taps(
+    Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t dilation,
+) noexcept nogil:
+    """Taps of a phase: of those whose places differ by multiples of the stride."""
+    cdef Py_ssize_t common = stride, rest = dilation
+    while rest:
+        common, rest = rest, common % rest
+    return _ceil(kernel, stride // common)
+
+
+cdef Py_ssize_t _most_work(Py_ssize_t depth) noexcept nogil:
+    """Of a thread, for up to so many products of an output."""
+    cdef Py_ssize_t work = max(_times(SHORT_STRIP + 1, depth),
+                               (STRIP + 1) * min(depth, <Py_ssize_t> DEEPEST - 1))
+    return max(work, (LONG_STRIP + 1) * min(depth, <Py_ssize_t> DEEP - 1))
 
 
 cdef Plan _plan_phase(const Convolution* c, const Frame* f) noexcept nogil:
