@@ -27,6 +27,7 @@ KERNELS = [
     "_fenv",
     "_memory",
     "activation",
+    "capi",
     "conv",
     "direct",
     "grouped",
@@ -168,8 +169,8 @@ def extensions():
             Extension(
                 f"fastconv.kernels.{name}",
                 [f"fastconv/kernels/{name}.pyx"],
-                include_dirs=["fastconv/kernels"],
-                depends=[str(header) for header in Path("fastconv/kernels").glob("*.h")],
+                include_dirs=["fastconv/kernels", "fastconv/include"],
+                depends=[str(header) for header in Path("fastconv").glob("*/*.h")],
                 define_macros=[("FASTCONV_BOUNDS", str(int(CHECK_BOUNDS)))],
             )
             for name in KERNELS

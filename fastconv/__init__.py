@@ -29,6 +29,7 @@ from fastconv.random import default_generator, manual_seed
 
 # Imported when they are first used, so that an import takes little more than NumPy and SciPy do.
 _MODULES = (
+    "capi",
     "cexport",
     "compiler",
     "data",
@@ -42,6 +43,7 @@ _MODULES = (
     "training",
 )
 _NAMES = {
+    "get_include": "capi",
     "export_c": "cexport",
     "InferencePlan": "compiler",
     "compile": "compiler",
@@ -54,11 +56,12 @@ _NAMES = {
     "load_model": "models",
 }
 if _TYPE_CHECKING:  # the same, for editors and type checkers
+    from fastconv import capi, data, functional, linalg, models, nn, onnx, optim
     from fastconv import cexport as cexport
     from fastconv import compiler as compiler
-    from fastconv import data, functional, linalg, models, nn, onnx, optim
     from fastconv import io as io
     from fastconv import training as training
+    from fastconv.capi import get_include
     from fastconv.cexport import export_c
     from fastconv.compiler import InferencePlan, compile, load_plan
     from fastconv.functional import col2im, im2col
@@ -93,6 +96,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "algorithm",
+    "capi",
     "cat",
     "clamp",
     "col2im",
@@ -105,6 +109,7 @@ __all__ = [
     "export_c",
     "flush_denormal",
     "functional",
+    "get_include",
     "get_num_threads",
     "gradcheck",
     "im2col",

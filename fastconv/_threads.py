@@ -384,7 +384,7 @@ def _after_fork_in_child():
     # GNU OpenMP's threads do not survive a fork: the next region that wants them would hang.
     # Whether another library has used them is not known, so more than one must be asked for.
     _state.untold = get_num_threads() > 1
-    _state.stranded = _state.stranded or _state.went_parallel
+    _state.stranded = _build.after_fork(_state.stranded or _state.went_parallel)
     _state.num_threads = 1
 
 

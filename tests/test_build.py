@@ -196,7 +196,15 @@ def test_wheel_holds_the_package_and_nothing_else(archives):
     package = [name for name in names if name.startswith("fastconv/")]
     suffixes = {Path(name).suffix for name in package}
     extension = ".pyd" if os.name == "nt" else ".so"
-    assert suffixes == {".py", ".typed", extension}
+    templates = {".c", ".h", ".f90", ".txt"}  # of networks as C
+    assert suffixes == {".py", ".typed", ".pxd", extension, *templates}
+    public = {name for name in package if Path(name).suffix in (".pxd", ".h", ".f90")}
+    assert {name for name in public if not name.startswith("fastconv/cexport/")} == {
+        "fastconv/include/fastconv.f90",
+        "fastconv/include/fastconv.h",
+        "fastconv/kernels/__init__.pxd",
+        "fastconv/kernels/capi.pxd",
+    }
     compiled = {Path(n).name.split(".")[0] for n in package if n.endswith(extension)}
     assert compiled == {path.stem for path in KERNELS} | {"_cyutility"}  # Cython's own
     folders = {Path(n).parent.name for n in package if n.endswith(extension)}
@@ -253,7 +261,8 @@ def test_source_archive_holds_what_a_packager_needs(archives):
     wanted = [path for path in kernels if path.suffix in (".pyx", ".pxd", ".h", ".py")]
     wanted = [path for path in wanted if path.name != "_blas_int.pxd"]  # written by setup.py
     wanted += [*(ROOT / "tests").glob("*.py"), ROOT / "setup.py", ROOT / "pyproject.toml"]
-    wanted += [ROOT / "README.md", ROOT / "LICENSE"]
+    wanted += [ROOT / "README.md", ROOT / "LICENSE", *(ROOT / "docs").iterdir()]
+    wanted += (ROOT / "fastconv" / "include").iterdir()
     assert {str(path.relative_to(ROOT).as_posix()) for path in wanted} <= names
     assert not any(name.endswith((".so", ".c", ".pyc")) for name in names)
 

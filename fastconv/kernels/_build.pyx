@@ -1,4 +1,4 @@
-"""How the kernels were compiled, and what the processor can run."""
+"""How the kernels were compiled, what the processor can run, what the process has run."""
 
 cdef extern from *:
     """
@@ -56,3 +56,16 @@ LEVELS = {"avx2": {"avx2", "fma"}}
 def openmp():
     """(address of a function of the OpenMP runtime, threads of a region by default)."""
     return <size_t>&omp_get_max_threads, omp_get_max_threads()
+
+
+cdef Process _process = Process(False, False)
+
+
+cdef Process* process() noexcept nogil:
+    return &_process
+
+
+def after_fork(bint parallel):
+    """In a forked child: whether its parent ran parallel regions, by C's functions or as told."""
+    _process.forked = _process.forked or parallel or _process.went_parallel
+    return _process.forked
