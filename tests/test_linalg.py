@@ -254,15 +254,41 @@ def test_matrices_are_the_same_for_any_number_of_threads_and_layout(rng):
     assert all(other == found[0] for other in found)
 
 
+@every_mode
+@every_dtype
+@pytest.mark.parametrize(
+    ("w_shape", "shape", "options"),
+    [
+        ((3, 3), (5, 150), {"padding": 1}),
+        ((3, 3), (4, 9), {"padding": ((2, 3), (4, 1)), "stride": (2, 1)}),
+        ((2, 80), (3, 131), {"padding": ((0, 1), (40, 60))}),  # more by the edge than a piece of it
+        ((1, 70), (3, 40), {"padding": (0, 39)}),  # no pixel without an edge
+        ((3, 5), (7, 70), {"padding": (4, 8), "dilation": (3, 4)}),
+        ((1, 2), (1, 2), {"padding": ((0, 0), (0, 1))}),
+        ((7,), (4200,), {"padding": 3}),  # in parts
+        ((2, 3, 3), (3, 4, 90), {"padding": 1}),
+    ],
+)
+def test_planes_of_any_boundary(w_shape, shape, options, mode, dtype, rng):
+    w, x = integers(rng, (1, 1, *w_shape), dtype), integers(rng, (2, 1, *shape), dtype)
+    operator = conv_operator(w, (1, *shape), padding_mode=mode, **options)
+    truth = expected(x, w, mode, **options)
+    assert_array_equal(operator @ x.reshape(2, -1).T, truth.reshape(2, -1).T)
+
+
 @pytest.mark.usefixtures("keep_threads")
 @every_dtype
 def test_planes_are_the_same_for_any_number_of_threads(dtype, rng):
-    a = conv_operator(rng.standard_normal((1, 1, 5, 5)).astype(dtype), (1, 90, 2100), padding=2)
+    w = rng.standard_normal((1, 1, 5, 5)).astype(dtype)
+    a, periodic = (
+        conv_operator(w, (1, 90, 2100), padding=2, padding_mode=mode)
+        for mode in ("zeros", "circular")
+    )
     x = rng.standard_normal(a.shape[1]).astype(dtype)
     found = []
     for threads in (1, 2, 3):
         fastconv.set_num_threads(threads)
-        found.append((a @ x).tobytes() + (a.T @ x).tobytes())
+        found.append((a @ x).tobytes() + (a.T @ x).tobytes() + (periodic @ x).tobytes())
     assert len(set(found)) == 1
     result = (a @ x).reshape(90, 2100)
     around = a.T.matvec(np.eye(1, x.size, 1000).ravel()).reshape(90, 2100)[:3, 998:1003]
