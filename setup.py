@@ -95,6 +95,11 @@ class BuildKernels(build_ext):
         optimise = ["/O2"] if msvc else OPTIMISE
         compile_args, link_args = self.openmp_flags(msvc)
         link_args = link_args + ([] if sys.platform in ("win32", "darwin") else ["-Wl,-s"])
+        if not msvc:
+            # Some interpreters have what they link look for libraries in their own folder, which
+            # other machines do not have, and which kernels do not need.
+            command = self.compiler.linker_so
+            self.compiler.linker_so = [flag for flag in command if "-rpath" not in flag]
         levels = {level: flags for level, flags in LEVELS.items() if self.builds_level(level)}
         self.extensions = [e for e in self.extensions if level_of(e) in {"": [], **levels}]
         for extension in self.extensions:

