@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv import _checks
 from fastconv._memory import empty
-from fastconv.kernels import _build, _fenv
+from fastconv.kernels import _build, _team
 
 __all__ = ["flush_denormal", "get_num_threads", "set_num_threads"]
 
@@ -90,9 +90,10 @@ class _State:
 
 
 class _Workers(threading.local):
-    """Those that the calling thread's regions have: GNU OpenMP keeps a team for each thread."""
+    """The team of the calling thread: GNU OpenMP keeps one for each thread that opens regions."""
 
-    mode = None  # of floating point, as the last region found it
+    count = 1
+    mode = None  # how they round and flush
 
 
 _state = _State()
@@ -157,10 +158,7 @@ def threads_for(work):
     n = get_num_threads()
     if _state.untold:
         _warn_of_one_thread()
-    if n > 1:
-        _state.went_parallel = True
-        follow_caller(n)
-    return n
+    return team(n)
 
 
 def _warn_of_one_thread():
@@ -178,15 +176,22 @@ def _warn_of_one_thread():
     )
 
 
-def follow_caller(n):
-    """Make the workers of regions of `n` threads round and flush as the calling thread does.
+def team(n):
+    """`n`, whose regions are ready, or 1 where the system has no room for so many threads.
 
-    The processor's flags are a thread's own, and a team is older than what its caller sets.
+    Workers round and flush as the calling thread does: the processor's flags are each thread's
+    own, and a team is older than what its caller sets.
     """
-    mode = _fenv.mode()
-    if n > 1 and mode != _workers.mode:
-        _fenv.set_mode(mode, n)
-        _workers.mode = mode
+    if n == 1:
+        return 1
+    mode = _team.mode()
+    if n != _workers.count or mode != _workers.mode:
+        if n > _workers.count and not _team.can_start(n - _workers.count):
+            return 1
+        _state.went_parallel = True
+        _team.set_mode(mode, n)
+        _workers.count, _workers.mode = n, mode
+    return n
 
 
 @contextlib.contextmanager
@@ -225,16 +230,16 @@ def flush_denormal(mode=True):
     0.0
     """
     mode = _checks.boolean("mode", mode)
-    if not _fenv.FLUSH:
+    if not _team.FLUSH:
         raise NotImplementedError("flush_denormal knows x86-64 and AArch64 processors alone")
-    before = _fenv.mode()
-    _fenv.set_mode(before | _fenv.FLUSH if mode else before & ~_fenv.FLUSH, 1)
+    before = _team.mode()
+    _team.set_mode(before | _team.FLUSH if mode else before & ~_team.FLUSH, 1)
     try:
         yield
     finally:
-        _fenv.set_mode(before, 1)
-        if _workers.mode is not None:  # other libraries may share them
-            follow_caller(get_num_threads())
+        _team.set_mode(before, 1)
+        if _workers.count > 1:  # other libraries may share them
+            team(get_num_threads())
 
 
 def workspace(threads, size, dtype, take=empty):
