@@ -80,7 +80,7 @@ def _default_num_threads():
 
 
 class _State:
-    """What the process has set; replaced as a whole in a forked child."""
+    """Of the process."""
 
     def __init__(self):
         self.num_threads = None  # resolved at the first use, not at import
@@ -198,9 +198,9 @@ def team(n):
 def flush_denormal(mode=True):
     """Context in which subnormal numbers are zeros, as operands and as results.
 
-    They are smaller than 1.2e-38 (2.2e-308 in float64), and the arithmetic of many processors is
-    a hundred times slower on them. A network whose values fade, such as a recurrent filter or one
-    with strong weight decay, meets them.
+    They are smaller than 1.2e-38 (2.2e-308 in float64), and the arithmetic of some processors is
+    up to a hundred times slower on them. What fades meets them: a recursive filter, a network with
+    strong weight decay.
 
     Parameters
     ----------
