@@ -10,11 +10,10 @@ import ctypes
 import os
 import threading
 import warnings
-from pathlib import Path
 
 import numpy as np
 
-from fastconv import _checks
+from fastconv import _cgroup, _checks
 from fastconv._memory import empty
 from fastconv.kernels import _build, _team
 
@@ -36,29 +35,12 @@ _BLAS_CONTROLS = [
 ]
 
 
-def _cgroup_quota():
-    """Whole CPUs that the control group allows this process, or None without a limit."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()[:2]
-    except (OSError, ValueError):
-        try:
-            folder = Path("/sys/fs/cgroup/cpu")
-            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii")
-            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii")
-        except OSError:
-            return None
-    try:
-        return max(1, -(-int(quota) // int(period))) if int(quota) > 0 else None
-    except (ValueError, ZeroDivisionError):  # "max": no limit
-        return None
-
-
 def _available_cpus():
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # no such call on macOS and Windows
         cpus = os.cpu_count() or 1
-    return min(cpus, _cgroup_quota() or cpus)
+    return min(cpus, _cgroup.cpu_quota() or cpus)
 
 
 def _default_num_threads():
