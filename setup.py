@@ -24,8 +24,8 @@ HERE = Path(__file__).parent
 KERNELS = [
     "_blas",
     "_build",
-    "_fenv",
     "_memory",
+    "_team",
     "activation",
     "capi",
     "conv",
@@ -47,7 +47,7 @@ KERNELS = [
 # a folder of that name, and fastconv.kernels chooses when it is imported.
 LEVELS = {"avx2": ["-mavx2", "-mfma"]}
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
-ONCE = ["_build", "_fenv", "_memory"]  # tells what the processor has; have no loops
+ONCE = ["_build", "_memory", "_team"]  # tells what the processor has; have no loops
 # What Cython's memoryviews need, compiled once instead of in every kernel.
 SHARED = "fastconv.kernels._cyutility"
 CHECK_BOUNDS = os.environ.get("FASTCONV_BOUNDS", "0") == "1"

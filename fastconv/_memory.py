@@ -10,11 +10,10 @@ import math
 import os
 import threading
 from collections import deque
-from pathlib import Path
 
 import numpy as np
 
-from fastconv import _checks
+from fastconv import _cgroup, _checks
 from fastconv.kernels._memory import ALIGNMENT, Block
 
 __all__ = ["empty", "empty_cache", "memory_stats", "set_cache_limit", "zeros"]
@@ -192,12 +191,7 @@ def usable_memory():
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no such call on Windows
         total = 1 << 33
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            total = min(total, int((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii")))
-        except (OSError, ValueError):  # "max": no limit
-            continue
-    return total
+    return min(total, _cgroup.memory_limit() or total)
 
 
 _pool = _Pool(usable_memory() // SHARE)

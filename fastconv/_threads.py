@@ -10,13 +10,12 @@ import ctypes
 import os
 import threading
 import warnings
-from pathlib import Path
 
 import numpy as np
 
-from fastconv import _checks
+from fastconv import _cgroup, _checks
 from fastconv._memory import empty
-from fastconv.kernels import _build, _fenv
+from fastconv.kernels import _build, _team
 
 __all__ = ["flush_denormal", "get_num_threads", "set_num_threads"]
 
@@ -36,29 +35,12 @@ _BLAS_CONTROLS = [
 ]
 
 
-def _cgroup_quota():
-    """Whole CPUs that the control group allows this process, or None without a limit."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()[:2]
-    except (OSError, ValueError):
-        try:
-            folder = Path("/sys/fs/cgroup/cpu")
-            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii")
-            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii")
-        except OSError:
-            return None
-    try:
-        return max(1, -(-int(quota) // int(period))) if int(quota) > 0 else None
-    except (ValueError, ZeroDivisionError):  # "max": no limit
-        return None
-
-
 def _available_cpus():
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # no such call on macOS and Windows
         cpus = os.cpu_count() or 1
-    return min(cpus, _cgroup_quota() or cpus)
+    return min(cpus, _cgroup.cpu_quota() or cpus)
 
 
 def _default_num_threads():
@@ -80,7 +62,7 @@ def _default_num_threads():
 
 
 class _State:
-    """What the process has set; replaced as a whole in a forked child."""
+    """Of the process."""
 
     def __init__(self):
         self.num_threads = None  # resolved at the first use, not at import
@@ -90,9 +72,10 @@ class _State:
 
 
 class _Workers(threading.local):
-    """Those that the calling thread's regions have: GNU OpenMP keeps a team for each thread."""
+    """The team of the calling thread: GNU OpenMP keeps one for each thread that opens regions."""
 
-    mode = None  # of floating point, as the last region found it
+    count = 1
+    mode = None  # how they round and flush
 
 
 _state = _State()
@@ -157,10 +140,7 @@ def threads_for(work):
     n = get_num_threads()
     if _state.untold:
         _warn_of_one_thread()
-    if n > 1:
-        _state.went_parallel = True
-        follow_caller(n)
-    return n
+    return team(n)
 
 
 def _warn_of_one_thread():
@@ -178,24 +158,31 @@ def _warn_of_one_thread():
     )
 
 
-def follow_caller(n):
-    """Make the workers of regions of `n` threads round and flush as the calling thread does.
+def team(n):
+    """`n`, whose regions are ready, or 1 where the system has no room for so many threads.
 
-    The processor's flags are a thread's own, and a team is older than what its caller sets.
+    Workers round and flush as the calling thread does: the processor's flags are each thread's
+    own, and a team is older than what its caller sets.
     """
-    mode = _fenv.mode()
-    if n > 1 and mode != _workers.mode:
-        _fenv.set_mode(mode, n)
-        _workers.mode = mode
+    if n == 1:
+        return 1
+    mode = _team.mode()
+    if n != _workers.count or mode != _workers.mode:
+        if n > _workers.count and not _team.can_start(n - _workers.count):
+            return 1
+        _state.went_parallel = True
+        _team.set_mode(mode, n)
+        _workers.count, _workers.mode = n, mode
+    return n
 
 
 @contextlib.contextmanager
 def flush_denormal(mode=True):
     """Context in which subnormal numbers are zeros, as operands and as results.
 
-    They are smaller than 1.2e-38 (2.2e-308 in float64), and the arithmetic of many processors is
-    a hundred times slower on them. A network whose values fade, such as a recurrent filter or one
-    with strong weight decay, meets them.
+    They are smaller than 1.2e-38 (2.2e-308 in float64), and the arithmetic of some processors is
+    up to a hundred times slower on them. What fades meets them: a recursive filter, a network with
+    strong weight decay.
 
     Parameters
     ----------
@@ -225,16 +212,16 @@ def flush_denormal(mode=True):
     0.0
     """
     mode = _checks.boolean("mode", mode)
-    if not _fenv.FLUSH:
+    if not _team.FLUSH:
         raise NotImplementedError("flush_denormal knows x86-64 and AArch64 processors alone")
-    before = _fenv.mode()
-    _fenv.set_mode(before | _fenv.FLUSH if mode else before & ~_fenv.FLUSH, 1)
+    before = _team.mode()
+    _team.set_mode(before | _team.FLUSH if mode else before & ~_team.FLUSH, 1)
     try:
         yield
     finally:
-        _fenv.set_mode(before, 1)
-        if _workers.mode is not None:  # other libraries may share them
-            follow_caller(get_num_threads())
+        _team.set_mode(before, 1)
+        if _workers.count > 1:  # other libraries may share them
+            team(get_num_threads())
 
 
 def workspace(threads, size, dtype, take=empty):

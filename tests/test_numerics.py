@@ -12,9 +12,9 @@ from numpy.testing import assert_array_equal
 import fastconv
 import fastconv.functional as F
 from fastconv import Tensor, nn
-from fastconv.kernels import _fenv
+from fastconv.kernels import _team
 
-flushes = pytest.mark.skipif(not _fenv.FLUSH, reason="this processor's flags are not known")
+flushes = pytest.mark.skipif(not _team.FLUSH, reason="this processor's flags are not known")
 
 TINY = 1e-40  # subnormal in float32
 ROWS = np.eye(32, dtype=np.float32)
@@ -44,7 +44,7 @@ def operators():
 def test_subnormal_numbers_are_zeros_within_the_context_alone(threads, keep_threads):
     fastconv.set_num_threads(threads)
     x = np.full((2, 32, 50, 50), TINY, np.float32)
-    mode = _fenv.mode()
+    mode = _team.mode()
     for name, function in operators().items():
         for _ in range(2):
             assert (function(x) > 0).all(), name
@@ -53,7 +53,7 @@ def test_subnormal_numbers_are_zeros_within_the_context_alone(threads, keep_thre
                 with fastconv.flush_denormal(False):
                     assert (function(x) > 0).all(), name
                 assert not function(x).view(np.uint32).any(), name
-            assert _fenv.mode() == mode
+            assert _team.mode() == mode
             assert (function(x) > 0).all(), name
 
 
@@ -78,10 +78,10 @@ def test_other_threads_and_numbers_of_threads(keep_threads):
 
 @flushes
 def test_flags_come_back_after_exceptions():
-    mode = _fenv.mode()
+    mode = _team.mode()
     with pytest.raises(ZeroDivisionError), fastconv.flush_denormal():
         1 / int(np.float32(TINY) * np.float32(1))
-    assert _fenv.mode() == mode
+    assert _team.mode() == mode
     assert np.float32(TINY) * np.float32(1) > 0
     for bad in (1, None, "on"):
         with (
@@ -89,7 +89,7 @@ def test_flags_come_back_after_exceptions():
             fastconv.flush_denormal(bad),
         ):
             pass
-    assert _fenv.mode() == mode
+    assert _team.mode() == mode
 
 
 @flushes

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 import fastconv
 import fastconv.functional as F
-from fastconv import Tensor, _threads, nn, optim
+from fastconv import Tensor, _cgroup, _memory, _threads, nn, optim
 
 # The number
 
@@ -90,6 +90,61 @@ def test_default_respects_the_affinity_of_the_process(tmp_path):
     assert python(tmp_path, script, FASTCONV_NUM_THREADS=None) == [1, 1, []]
 
 
+GROUPS = {
+    "version 2": ("0::/a/b\n", {"a/b/cpu.max": "150000 100000", "a/b/memory.max": "5000"}, 2, 5000),
+    "the group above": (
+        "0::/a/b\n",
+        {"a/cpu.max": "300000 100000", "cpu.max": "max 100000"},
+        3,
+        None,
+    ),
+    "the least": (
+        "0::/a/b\n",
+        {"a/b/cpu.max": "900000 100000", "a/cpu.max": "50000 100000"},
+        1,
+        None,
+    ),
+    "a container's root": (
+        "0::/host/only\n",
+        {"cpu.max": "200000 100000", "memory.max": "7"},
+        2,
+        7,
+    ),
+    "version 1": (
+        "5:memory:/m\n3:cpuset:/\n2:cpu,cpuacct:/c\n0::/\n",
+        {
+            "cpu/c/cpu.cfs_quota_us": "250000",
+            "cpu/c/cpu.cfs_period_us": "100000",
+            "cpu/cpu.cfs_quota_us": "-1",
+            "cpu/cpu.cfs_period_us": "100000",
+            "memory/memory.limit_in_bytes": "9000",
+            "memory/m/memory.limit_in_bytes": "8000",
+        },
+        3,
+        8000,
+    ),
+    "no limit": ("0::/\n", {"cpu.max": "max 100000", "memory.max": "max"}, None, None),
+    "damage": ("0::/\n", {"cpu.max": "100 0", "memory.max": "many"}, None, None),
+    "none": (None, {}, None, None),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_limits_of_control_groups(name, tmp_path, monkeypatch):
+    own, files, cpus, memory = GROUPS[name]
+    for path, text in files.items():
+        (tmp_path / "groups" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / path).write_text(text + "\n", encoding="ascii")
+    if own is not None:
+        (tmp_path / "own").write_text(own, encoding="ascii")
+    monkeypatch.setattr(_cgroup, "ROOT", tmp_path / "groups")
+    monkeypatch.setattr(_cgroup, "OWN", tmp_path / "own")
+    assert _cgroup.cpu_quota() == cpus
+    assert _cgroup.memory_limit() == memory
+    assert 1 <= _threads._available_cpus() <= (cpus or os.cpu_count())
+    assert 0 < _memory.usable_memory() <= (memory or 1 << 60)
+
+
 # Results
 
 
@@ -161,6 +216,30 @@ def test_concurrent_calls_give_the_serial_results(algorithm, threads, keep_threa
     with ThreadPoolExecutor(8) as pool:
         for results, expected in zip(pool.map(work, range(8)), serial, strict=True):
             assert results == [expected, expected]
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "gemm"])
+def test_one_module_and_one_plan_for_many_threads(algorithm, keep_threads, rng):
+    """From their first use on, when weights are brought into the form that kernels read."""
+    fastconv.set_num_threads(2)
+    nets = [Net().eval() for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    batches = [rng.standard_normal((n % 3 + 1, 3, 48, 44)).astype(np.float32) for n in range(8)]
+    with fastconv.algorithm(algorithm):
+        plans = [fastconv.compile(net, batches[0]) for net in nets]
+        serial = [(nets[0](x).data, plans[0](x)) for x in batches]
+    start = threading.Barrier(8)
+
+    def work(number):
+        start.wait(60)
+        with fastconv.algorithm(algorithm):
+            return [(nets[1](x).data, plans[1](x)) for x in batches[number:] + batches[:number]]
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, results in enumerate(pool.map(work, range(8))):
+            for found, expected in zip(results, serial[number:] + serial[:number], strict=True):
+                assert_array_equal(found[0], expected[0])
+                assert_array_equal(found[1], expected[1])
 
 
 def test_concurrent_threads_may_change_the_number_of_threads(keep_threads):

@@ -12,7 +12,7 @@ import numpy as np
 from fastconv import _checks
 from fastconv._layout import channels_last
 from fastconv._memory import empty
-from fastconv._threads import follow_caller, get_num_threads, threads_for
+from fastconv._threads import get_num_threads, team, threads_for
 from fastconv.compiler.fuse import join_views
 from fastconv.compiler.graph import prune
 from fastconv.compiler.operators import OPERATORS
@@ -86,12 +86,12 @@ class Program:
 
     def _take(self):
         """A :class:`Run` that no other thread uses, for the number of threads there is."""
-        threads = get_num_threads()
+        threads = team(get_num_threads())
         while True:
             try:
                 run = self.idle.pop()
             except IndexError:
-                return Run(self)
+                return Run(self, threads)
             if run.threads == threads:
                 return run
 
@@ -274,21 +274,19 @@ def _cut(graph, first, known):
 class Run:
     """Memory for one run at a time, and the steps of all stages as calls on it."""
 
-    def __init__(self, program):
-        self.threads = get_num_threads()
+    def __init__(self, program, threads):
+        self.threads = threads
         self.graph = program.graph
         self.stages = [_Bound(stage) for stage in program.stages]
 
     def run(self, arrays):
         """Set all values."""
-        follow_caller(self.threads)  # which calls that are bound no longer ask for
         for stage in self._parts(arrays):
             for call in stage.calls:
                 call()
 
     def times(self, arrays):
         """The same; seconds of all calls, those of one step together."""
-        follow_caller(self.threads)
         seconds = {id(stage): [0.0] * len(stage.calls) for stage in self.stages}
         for stage in self._parts(arrays):
             for place, call in enumerate(stage.calls):

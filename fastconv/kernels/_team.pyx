@@ -1,4 +1,4 @@
-"""How the processor rounds and treats subnormal numbers: flags of every thread."""
+"""The threads of parallel regions: whether they can be had, and how their processors compute."""
 
 from cython.parallel cimport parallel
 
@@ -33,13 +33,51 @@ cdef extern from *:
     static void fastconv_write(unsigned int word) { (void) word; }
     #endif
     #define FASTCONV_MODE (FASTCONV_FLUSH | FASTCONV_ROUND)
+
+    #if defined(_OPENMP) && (defined(__unix__) || defined(__APPLE__))
+    #include <pthread.h>
+    #include <stdlib.h>
+    static void *fastconv_wait(void *mutex)
+    {
+        pthread_mutex_lock(mutex);
+        pthread_mutex_unlock(mutex);
+        return NULL;
+    }
+    static int fastconv_can_start(int count)
+    {
+        pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+        pthread_t *threads = malloc(count * sizeof *threads);
+        int started = 0;
+        if (!threads)
+            return 0;
+        pthread_mutex_lock(&mutex);
+        while (started < count && !pthread_create(threads + started, NULL, fastconv_wait, &mutex))
+            started++;
+        pthread_mutex_unlock(&mutex);
+        for (int i = 0; i < started; i++)
+            pthread_join(threads[i], NULL);
+        free(threads);
+        return started == count;
+    }
+    #else
+    static int fastconv_can_start(int count) { (void) count; return 1; }
+    #endif
     """
     const unsigned int FASTCONV_FLUSH, FASTCONV_MODE
+    bint fastconv_can_start(int count) noexcept nogil
     unsigned int fastconv_read() noexcept nogil
     void fastconv_write(unsigned int word) noexcept nogil
 
 # The bits of a mode by which subnormal numbers are zeros; none where the flags are not known.
 FLUSH = FASTCONV_FLUSH
+
+
+def can_start(int count):
+    """Whether the system has room for so many threads more: without, OpenMP ends the process."""
+    cdef bint can
+    with nogil:
+        can = fastconv_can_start(count)
+    return can
 
 
 def mode():
