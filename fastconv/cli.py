@@ -12,6 +12,7 @@ from fastconv import _checks, _plot, data, io, models, onnx
 from fastconv._config import show_config
 from fastconv._threads import set_num_threads
 from fastconv.bench import command as bench
+from fastconv.cexport import export_c
 from fastconv.training import Classifier, Options, Trainer, checkpoint_path
 
 __all__ = ["main"]
@@ -102,18 +103,26 @@ def _add_predict(commands):
 def _add_export(commands):
     export = commands.add_parser(
         "export",
-        help="write a trained network as an ONNX file",
-        description="Write a network as an ONNX file, for batches of any size. What 'fastconv "
-        "train' keeps beside the weights (classes, and the pixels' mean and deviation, by which "
-        "images are normalised) becomes metadata of the file.",
+        help="write a trained network as an ONNX file, or as C",
+        description="Write a network as an ONNX file or as C, for batches of any size. What "
+        "'fastconv train' keeps beside the weights (classes, and the pixels' mean and deviation, "
+        "by which images are normalised) becomes metadata of the ONNX file; what is written as C "
+        "takes pixels from 0 to 1 and normalises them itself.",
     )
     export.set_defaults(run=_export)
-    export.add_argument("model", type=Path, help="a file that 'fastconv train' or save wrote")
-    export.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file")
-    export.add_argument(
-        "--size", type=_ints, default=None, help="of the images, as 28,28 (default: in training)"
+    add = export.add_argument
+    add("model", type=Path, help="a file that 'fastconv train' or save wrote")
+    add("-o", "--output", type=Path, default=None, help="the ONNX file")
+    add("--c", type=Path, metavar="FOLDER", default=None, help="the folder of the C files")
+    add("--size", type=_ints, default=None, help="of the images, as 28,28 (default: in training)")
+    add("--opset", type=int, default=None, help="version of ONNX's operators")
+    add("--name", default=None, help="what names in C begin with (default: net)")
+    add(
+        "--weights",
+        choices=("arrays", "file"),
+        default=None,
+        help="of C: compiled in, or in a file that the program reads (default: arrays)",
     )
-    export.add_argument("--opset", type=int, default=None, help="version of ONNX's operators")
 
 
 def _train(arguments):
@@ -230,6 +239,13 @@ def _predict(arguments):
 
 
 def _export(arguments):
+    if (arguments.output is None) == (arguments.c is None):
+        raise ValueError("one of --output or --c must be given")
+    for option in ("opset",) if arguments.output is None else ("name", "weights"):
+        if getattr(arguments, option) is not None:
+            raise ValueError(
+                f"--{option} goes with --{'output' if option == 'opset' else 'c'} only"
+            )
     model, metadata = models.load_model(arguments.model), io.load_metadata(arguments.model)
     classifier, shape = metadata.get("classifier"), model.architecture["arguments"]
     size = arguments.size
@@ -239,15 +255,36 @@ def _export(arguments):
         size = Classifier.load(arguments.model).size
     axes = shape.get("spatial_dims", 2)
     size = _checks.integers("size", size, axes, minimum=1)
-    dtype = next(model.parameters()).dtype
+    example = np.zeros((1, shape["in_channels"], *size), next(model.parameters()).dtype)
+    if arguments.c is not None:
+        _export_c(model, example, classifier, arguments)
+        return
     onnx.save(
         model,
         arguments.output,
-        np.zeros((1, shape["in_channels"], *size), dtype),
+        example,
         metadata={} if classifier is None else {"classifier": json.dumps(classifier)},
         **({} if arguments.opset is None else {"opset": arguments.opset}),
     )
     print(f"wrote {arguments.output}")
+
+
+def _export_c(model, example, classifier, arguments):
+    """As C; a classifier takes pixels as they are, and normalises them."""
+    takes = model
+    if classifier is not None:
+        mean, std = (
+            np.reshape(classifier[key], (1, -1, 1, 1)).astype(example.dtype)
+            for key in ("mean", "std")
+        )
+
+        def takes(pixels):
+            return model((pixels - mean) / std)
+
+    given = {key: getattr(arguments, key) for key in ("name", "weights")}
+    given = {key: value for key, value in given.items() if value is not None}
+    for path in export_c(takes, example, arguments.c, **given):
+        print(f"wrote {path}")
 
 
 def _images(source, classifier):

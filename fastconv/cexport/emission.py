@@ -7,7 +7,7 @@ import numpy as np
 from fastconv._activation import NONE
 from fastconv.compiler.step import Spec, Value, dense, laid
 
-__all__ = ["Emission", "Unsupported", "memory", "number"]
+__all__ = ["Emission", "Unsupported", "axes_of", "memory", "number"]
 
 LINE = 64  # bytes: what a vector, and a panel of weights, is at most
 
@@ -24,10 +24,14 @@ def number(value):
     return "NAN" if math.isnan(value) else repr(value)
 
 
+def axes_of(shape):
+    """The axes of a value in the order in which plans, and the C, have them in memory."""
+    return np.argsort(dense(shape)[0]).tolist()
+
+
 def memory(array):
-    """An array's values in the order in which plans, and the C, have them in memory."""
-    axes, _ = dense(array.shape)
-    return np.ascontiguousarray(array.transpose(axes)).reshape(-1)
+    """An array's values in the order in which they are in memory."""
+    return np.ascontiguousarray(array.transpose(axes_of(array.shape))).reshape(-1)
 
 
 class Emission:
@@ -109,4 +113,8 @@ class Emission:
     def activation(self, options):
         """(slope, top) of an operator's options."""
         act = options.get("activation", NONE)
-        return number(act.slope), number(act.top)
+        return self.real(act.slope), self.real(act.top)
+
+    def real(self, value):
+        """A number of the network's own type, as C has it."""
+        return f"(real){number(value)}"

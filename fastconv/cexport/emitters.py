@@ -6,11 +6,11 @@ import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._activation import NONE
-from fastconv.cexport.emission import Unsupported, memory, number
+from fastconv.cexport.emission import Unsupported, axes_of, number
 from fastconv.cexport.places import loops, moved, runs
 from fastconv.compiler.moves import VIEWS
 from fastconv.compiler.operators import OPERATORS
-from fastconv.compiler.step import Value, dense, laid
+from fastconv.compiler.step import Value, laid
 from fastconv.compiler.windows import RESIZES
 from fastconv.functional.conv import by_group, transposed
 
@@ -154,7 +154,7 @@ def _pool(e, node, windows, kind, divisor=(), power=1.0, floor=0.0):
     e.need("pool")
     divisor = e.table(divisor, "double") if len(divisor) else "NULL"
     e.call(
-        "pool", kind, e.table(windows.windows), divisor, number(power), number(floor), "n",
+        "pool", kind, e.table(windows.windows), divisor, number(power), e.real(floor), "n",
         x.shape[1], e.at(node.inputs[0]), e.at(node.output),
     )  # fmt: skip
 
@@ -352,7 +352,7 @@ def _arithmetic(e, node, step):
     if len(node.inputs) != 2 or name not in BINARY:
         raise Unsupported(f"({name})")
     output = step.outputs[0]
-    order = dense(output.shape)[0]
+    order = axes_of(output.shape)
     counts = [output.shape[axis] for axis in order]
     steps = [[_steps(e, x, output)[axis] for axis in order] for x in node.inputs]
     (n, *counts), (first, *a), (second, *b) = counts, *steps
@@ -404,8 +404,8 @@ def _softmax(e, node, step, sign=1):
     axis = _checks.axis("dim", node.options["dim"], len(x.shape))
     if axis == 0:
         raise Unsupported("along the images")
-    order, shape = dense(x.shape)
-    at = order.index(axis)
+    order = axes_of(x.shape)
+    at, shape = order.index(axis), [x.shape[i] for i in order]
     e.need("softmax")
     e.call(
         "softmax", f"n * {math.prod(shape[1:at])}", shape[at], math.prod(shape[at + 1 :]), sign,
@@ -425,7 +425,7 @@ def _reduce(e, node, step):
         raise Unsupported("over the images")
     steps = laid(np.empty(x.size, np.uint8), x._replace(dtype=np.dtype(np.uint8))).strides
     left = [axis for axis in range(len(x.shape)) if node.options["keepdim"] or axis not in axes]
-    order = [left[i] for i in dense(output.shape)[0] if i]  # of the output's memory, less images
+    order = [left[i] for i in axes_of(output.shape) if i]  # of the output's memory, less images
     kept = _joined([(x.shape[a], steps[a]) for a in order if a not in axes])
     gone = _joined([(x.shape[a], steps[a]) for a in axes])
     if max(len(kept), len(gone)) > MOST_AXES:
@@ -501,7 +501,7 @@ def _move(e, node, step, given=None):
         return
     if (places < 0).any():
         e.need("fill")
-        e.call("fill", f"n * {step.outputs[0].size}", number(fill), e.at(node.output))
+        e.call("fill", f"n * {step.outputs[0].size}", e.real(fill), e.at(node.output))
     _moved(e, node.inputs[0], node.output, nested, step.outputs[0].size)
 
 

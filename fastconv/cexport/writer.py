@@ -25,6 +25,9 @@ WEIGHTS = ("arrays", "file")
 LIMITS = {"float32": 1e-5, "float64": 1e-12}  # of errors, by the largest value
 MAGIC, VERSION = b"fastconv weights", 1
 STORED = 2  # images of the self-test
+# So many images at a time pass through the network, as far as their values take so many bytes: more
+# would leave the cache, fewer read the weights of dense layers more often.
+MOST_IMAGES, CACHE = 64, 1 << 20
 # What the names of the files would hide from the C that includes them.
 TAKEN = {"cblas", "math", "omp", "stdint", "stdio", "stdlib", "string", "strings"}
 
@@ -38,7 +41,7 @@ def export_c(model, example, folder, *, name="net", weights="arrays"):
         As for :func:`fastconv.compile`.
     example : ndarray or tuple of ndarray
         The inputs, (N, ...) each, of the dtype that the model's parameters have. The C takes any
-        number of images of these sizes, and passes N at a time through the network.
+        number of images of these sizes.
     folder : str or os.PathLike
         Made if there is none; files of the same names in it are replaced, all or none.
     name : str, default "net"
@@ -88,10 +91,10 @@ def export_c(model, example, folder, *, name="net", weights="arrays"):
     examples = example if isinstance(example, tuple) else (example,)
     plan = model if isinstance(model, InferencePlan) else compile(model, example)
     dtype = _dtype(plan)
-    count = _images(plan, examples)
+    _check_images(plan, examples)
     stored, truth = _truth(plan, examples)
     emission = _emit(plan, dtype)
-    texts = _texts(plan, emission, name, weights, count)
+    texts = _texts(plan, emission, name, weights)
     texts |= {f"{name}_test.c": _test(plan, name, weights, stored, truth)}
     _write(folder, texts)
     return [folder / file for file in texts]
@@ -116,8 +119,8 @@ def _dtype(plan):
     return dtypes.pop()
 
 
-def _images(plan, examples):
-    """How many images the example has."""
+def _check_images(plan, examples):
+    """Raise unless the example has images, as many in each array."""
     for i, (x, shape) in enumerate(zip(examples, plan.input_shapes, strict=True)):
         if x.ndim != len(shape) or x.shape[1:] != shape[1:]:
             raise ValueError(f"example {i} must have the plan's shape {shape}, got {x.shape}")
@@ -127,7 +130,6 @@ def _images(plan, examples):
             "example must hold as many images in each array, at least one, got shapes "
             f"{[x.shape for x in examples]}"
         )
-    return counts.pop()[0]
 
 
 def _truth(plan, examples):
@@ -209,7 +211,7 @@ def _fill(template, **words):
     return text
 
 
-def _texts(plan, emission, name, weights, block):
+def _texts(plan, emission, name, weights):
     """{file: content} but for the test."""
     from fastconv import __version__
 
@@ -228,7 +230,7 @@ def _texts(plan, emission, name, weights, block):
         "NAME": name.upper(),
         "real": {"float32": "float", "float64": "double"}[dtype.name],
         "kind": {"float32": "c_float", "float64": "c_double"}[dtype.name],
-        "block": str(block),
+        "block": str(min(max(CACHE // max(stage.size, 1), 1), MOST_IMAGES)),
         "arguments": ", ".join(types.values()),
         "version": __version__,
     }
@@ -249,7 +251,7 @@ def _texts(plan, emission, name, weights, block):
             includes="\n".join(["#include <stdio.h>"] * in_file + _cblas(emission)),
             runtime="\n".join(_read("runtime", f"{part}.c") for part in _parts(emission)),
             definitions="\n".join(emission.definitions),
-            load=_load(emission, name, values) if in_file else _extern(name, values),
+            load=_load(emission, name, values) if in_file else _extern(name),
             each=str(each),
             scratch=str(emission.scratch),
             largest=str(max(each, *(spec.size for _, spec in ends))),
@@ -390,8 +392,11 @@ def _indented(lines):
     return "\n".join(line if line.startswith("#") else f"    {line}" for line in lines)
 
 
-def _extern(name, values):
-    return f'#ifdef __cplusplus\nextern "C"\n#endif\nextern const {name}_real {name}_weights[];\n'
+def _extern(name):
+    return (
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n'
+        f"extern const {name}_real {name}_weights[];\n#ifdef __cplusplus\n}}\n#endif\n"
+    )
 
 
 def _literals(values):
@@ -408,8 +413,7 @@ def _literals(values):
 
 def _arrays(name, values):
     return (
-        f'#include "{name}.h"\n\n#include <math.h>\n\n#ifdef __cplusplus\nextern "C"\n#endif\n'
-        f"extern const {name}_real {name}_weights[];\n"
+        f'#include "{name}.h"\n\n#include <math.h>\n\n{_extern(name)}\n'
         f"const {name}_real {name}_weights[{values.size}] = {{\n{_literals(values)}}};\n"
     )
 

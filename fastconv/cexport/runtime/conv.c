@@ -47,10 +47,10 @@ typedef struct {
 } Layer;
 
 static Layer make_layer(
-    const real *w, const real *plain, const real *bias, const real *residual, double slope,
-    double top, real *y)
+    const real *w, const real *plain, const real *bias, const real *residual, real slope, real top,
+    real *y)
 {
-    const Layer layer = {w, plain, bias, residual, y, (real)slope, (real)top};
+    const Layer layer = {w, plain, bias, residual, y, slope, top};
     return layer;
 }
 

@@ -22,34 +22,29 @@ NOT_INLINE static void sum_tile(
     memcpy(sums, sum, sizeof sum);
 }
 
-/* The same of one window, as several sums whose additions do not wait for each other. */
+/* The same, in the same order, of one window: what an image gives does not depend on others. */
 static void sum_row(const Window *window, const real *at, const real *w, real *sums)
 {
-    vector sum[4][VECTORS];
+    vector sum[VECTORS];
     memset(sum, 0, sizeof sum);
     for (int64_t i = 0; i < window->count[0]; i++)
         for (int64_t j = 0; j < window->count[1]; j++)
             for (int64_t k = 0; k < window->count[2]; k++) {
                 const real *x =
                     at + i * window->pitch[0] + j * window->pitch[1] + k * window->pitch[2];
-                int64_t c = 0;
-                for (; c + 4 <= window->run; c += 4, w += 4 * PANEL)
-                    for (int part = 0; part < 4; part++)
-                        for (int v = 0; v < VECTORS; v++)
-                            sum[part][v] += *(const vector *)(w + part * PANEL + v * LANES) * x[c + part];
-                for (; c < window->run; c++, w += PANEL)
+                for (int64_t c = 0; c < window->run; c++, w += PANEL)
                     for (int v = 0; v < VECTORS; v++)
-                        sum[0][v] += *(const vector *)(w + v * LANES) * x[c];
+                        sum[v] += *(const vector *)(w + v * LANES) * x[c];
             }
-    for (int v = 0; v < VECTORS; v++) sum[0][v] = (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]);
-    memcpy(sums, sum, PANEL * sizeof(real));
+    memcpy(sums, sum, sizeof sum);
 }
+
+#define PIXELS (8 * ROWS)
 
 /* All outputs of a task: some tiles at a time, so that weights and windows both stay in cache. */
 static void sum_box(
     const Conv *s, const Pixel *first, const Source *source, const Layer *layer, real *scratch)
 {
-    enum { PIXELS = 8 * ROWS };
     const Window window = find_window(s, source);
     const int64_t total = first->pixels[0] * first->pixels[1] * first->pixels[2];
     const int64_t panel = s->taps[0] * s->taps[1] * s->taps[2] * s->inputs * PANEL;

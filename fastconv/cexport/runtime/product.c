@@ -1,6 +1,6 @@
 /* With a CBLAS: the windows of a task as rows of a matrix, times the weights as one, which
  * `unpack` made of the panels. */
-#ifdef NET_USE_CBLAS
+#ifdef @NAME@_USE_CBLAS
 static void multiply_box(
     const Conv *s, const Pixel *first, const Source *source, const Layer *layer, real *scratch)
 {

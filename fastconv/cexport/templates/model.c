@@ -42,7 +42,8 @@ int @name@_workspace_size(int64_t images, int threads, int64_t *bytes)
     if (images < 0) return @NAME@_BAD_SIZE;
     if (threads < 1) return @NAME@_BAD_THREADS;
     if (images > most / @largest@) return @NAME@_OVERFLOW;
-    if (SCRATCH && threads > (most - @NAME@_BLOCK * EACH) / ABOVE(SCRATCH, 1)) return @NAME@_OVERFLOW;
+    if (SCRATCH && (int64_t)threads > (most - @NAME@_BLOCK * EACH) / ABOVE(SCRATCH, 1))
+        return @NAME@_OVERFLOW;
     *bytes = (BELOW(images, @NAME@_BLOCK) * EACH + threads * SCRATCH) * (int64_t)sizeof(real) + LINE;
     return @NAME@_OK;
 }

@@ -3,7 +3,6 @@
 module @name@
   use, intrinsic :: iso_c_binding
   implicit none
-  private :: c_strlen, c_status_text
 
   integer, parameter :: @name@_real = @kind@
   integer(c_int), parameter :: @name@_ok = 0, @name@_null_pointer = 1, @name@_bad_size = 2, &
@@ -42,14 +41,9 @@ module @name@
       integer(c_int), value :: threads
     end function
 
-    type(c_ptr) function c_status_text(status) bind(C, name="@name@_status_text")
+    type(c_ptr) function @name@_c_status_text(status) bind(C, name="@name@_status_text")
       import :: c_int, c_ptr
       integer(c_int), value :: status
-    end function
-
-    integer(c_size_t) function c_strlen(text) bind(C, name="strlen")
-      import :: c_ptr, c_size_t
-      type(c_ptr), value :: text
     end function
   end interface
 
@@ -60,13 +54,12 @@ contains
     integer(c_int), intent(in) :: status
     character(:), allocatable :: text
     character(kind=c_char), pointer :: letters(:)
-    type(c_ptr) :: found
     integer :: i
-    found = c_status_text(status)
-    call c_f_pointer(found, letters, [c_strlen(found)])
-    allocate(character(size(letters)) :: text)
+    call c_f_pointer(@name@_c_status_text(status), letters, [1000])  ! far more than there are
+    text = ""
     do i = 1, size(letters)
-      text(i:i) = letters(i)
+      if (letters(i) == c_null_char) exit
+      text = text // letters(i)
     end do
   end function
 
