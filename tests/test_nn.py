@@ -1066,7 +1066,7 @@ def test_load_state_dict_takes_tensors_of_torch():
     ours = nn.Linear(3, 2)
     ours.load_state_dict(theirs.state_dict())
     assert_array_equal(ours.weight.data, theirs.weight.detach().numpy())
-    with pytest.raises(TypeError, match="weight must be an array of numbers"):
+    with pytest.raises(TypeError, match="weight must be an array: "):
         ours.load_state_dict({"weight": theirs.weight.bfloat16(), "bias": theirs.bias.detach()})
 
 
