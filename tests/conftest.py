@@ -23,6 +23,9 @@ vectors = pytest.mark.skipif(not direct.SUPPORTED, reason="the compiler has no v
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
+# Values that a buffer of NumPy's has, which reductions and conversions took before 2.0.
+BUFFER = 8192 if np.lib.NumpyVersion(np.__version__) < "2.0.0" else 0
+
 hypothesis.settings.register_profile(
     "fastconv", deadline=None, derandomize=True, database=None, max_examples=60
 )

@@ -1,6 +1,6 @@
 """Group, instance and layer norm against their definitions, written out in float64."""
 
-from functools import partial
+from operator import methodcaller
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_group_and_instance_norm(shape, groups, dtype, rng):
             return F.group_norm(x, groups, w, b, eps=1e-3)
 
     out, (dx, dw, db) = forward_backward(function, x, w, b, grad=grad)
-    split = partial(np.reshape, shape=(shape[0] * count, -1))
+    split = methodcaller("reshape", shape[0] * count, -1)
     wide = per_channel(w, shape), per_channel(b, shape)
     expected = [a.reshape(shape) for a in over(x, *wide, grad, 1e-3, split)]
     axes = (0, *range(2, len(shape)))
@@ -99,7 +99,7 @@ def test_layer_norm(shape, normalized, dtype, rng):
     out, (dx, dw, db) = forward_backward(
         lambda x, w, b: F.layer_norm(x, normalized, w, b, eps=1e-3), x, w, b, grad=grad
     )
-    split = partial(np.reshape, shape=(-1, w.size))
+    split = methodcaller("reshape", -1, w.size)
     wide = np.broadcast_to(w, shape), np.broadcast_to(b, shape)
     expected = [a.reshape(-1, *w.shape) for a in over(x, *wide, grad, 1e-3, split)]
     assert_near(out, expected[0].reshape(shape), dtype)

@@ -33,25 +33,33 @@ def _both(needs, a, b, da, db):
     )
 
 
+def weak(function, a, b):
+    """The result, in which numbers of Python have no dtype of their own, as since NumPy 2."""
+    y = function(a, b)
+    dtype = getattr(b, "dtype", None) if type(a) in (int, float) else getattr(a, "dtype", None)
+    is_weak = type(a) in (int, float) or type(b) in (int, float)
+    return y.astype(dtype, copy=False) if is_weak and dtype is not None and dtype.kind == "f" else y
+
+
 def _add(needs, a, b):
-    return add(a, b), _both(needs, a, b, lambda g: g, lambda g: g)
+    return weak(add, a, b), _both(needs, a, b, lambda g: g, lambda g: g)
 
 
 def _subtract(needs, a, b):
-    return np.subtract(a, b), _both(needs, a, b, lambda g: g, lambda g: -g)
+    return weak(np.subtract, a, b), _both(needs, a, b, lambda g: g, lambda g: -g)
 
 
 def _multiply(needs, a, b):
-    return np.multiply(a, b), _both(needs, a, b, lambda g: g * b, lambda g: g * a)
+    return weak(np.multiply, a, b), _both(needs, a, b, lambda g: g * b, lambda g: g * a)
 
 
 def _divide(needs, a, b):
-    y = np.divide(a, b)
+    y = weak(np.divide, a, b)
     return y, _both(needs, a, b, lambda g: g / b, lambda g: -g * y / b)
 
 
 def _power(needs, a, b):
-    y = np.power(a, b)
+    y = weak(np.power, a, b)
 
     def by_base(g):  # b a^(b-1), which is 0 for b = 0 even at a = 0
         return g * np.where(b == 0, 0, b * np.power(a, np.where(b == 0, 1, b - 1)))
@@ -123,7 +131,7 @@ def _sum(needs, x, *, axes, keepdim):
 def _mean(needs, x, *, axes, keepdim):
     y, backward = _sum(needs, x, axes=axes, keepdim=keepdim)
     count = math.prod(x.shape[axis] for axis in axes)
-    return y / count, lambda g: (backward(g)[0] / count,)
+    return weak(np.divide, y, count), lambda g: (backward(g)[0] / count,)
 
 
 def _reshape(needs, x, *, shape):

@@ -1,9 +1,11 @@
 """Value by value: tables of functions with their derivatives, and the choice between arrays."""
 
+from functools import partial
+
 import numpy as np
 
 from fastconv.autograd.engine import apply
-from fastconv.autograd.ops import _both, _unbroadcast, operand
+from fastconv.autograd.ops import _both, _unbroadcast, operand, weak
 
 __all__ = ["clamp", "maximum", "minimum", "where"]
 
@@ -88,7 +90,7 @@ def _unary(needs, x, *, function):
 
 def _binary(needs, a, b, *, function):
     forward, da, db = BINARY[function]
-    return forward(a, b), _both(needs, a, b, lambda g: g * da(a, b), lambda g: g * db(a, b))
+    return weak(forward, a, b), _both(needs, a, b, lambda g: g * da(a, b), lambda g: g * db(a, b))
 
 
 def _where(needs, condition, a, b):
@@ -100,13 +102,14 @@ def _where(needs, condition, a, b):
             _unbroadcast(np.where(condition, zero, g), np.shape(b)) if needs[2] else None,
         )
 
-    return np.where(condition, a, b), backward
+    return weak(partial(np.where, condition), a, b), backward
 
 
 def _clip(needs, x, low, high):
     """Within bounds, of which the upper one wins; None is no bound."""
-    y = x if low is None else np.maximum(x, low)
-    y = y.copy() if low is None and high is None else y if high is None else np.minimum(y, high)
+    y = x if low is None else weak(np.maximum, x, low)
+    y = y if high is None else weak(np.minimum, y, high)
+    y = x.copy() if low is None and high is None else y
 
     def backward(g):
         above = np.False_ if high is None else (x if low is None else np.maximum(x, low)) > high

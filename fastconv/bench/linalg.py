@@ -92,6 +92,7 @@ class Stencil:
     stencil: tuple
     side: int
     quick: bool = False
+    dtype: type = np.float32
 
     passes = (f"{STEPS} steps",)
 
@@ -107,12 +108,12 @@ class Stencil:
 
     def forms(self):
         """The contenders."""
-        grid = self.start(np.float32)
+        grid, kernel = self.start(self.dtype), self.kernel(self.dtype)
         step = linalg.conv_operator(
-            self.kernel(np.float32)[None, None], (1, *grid.shape), 1, 1, padding_mode="circular"
+            kernel[None, None], (1, *grid.shape), 1, 1, padding_mode="circular"
         )
         ours = functools.partial(_repeat, step.matvec, grid.ravel())
-        rolls = functools.partial(_rolled, self.kernel(np.float32))
+        rolls = functools.partial(_rolled, kernel)
         return [Rival(FASTCONV, ours), Rival(NUMPY, lambda: _repeat(rolls, grid).ravel())]
 
     def reference(self):
@@ -189,7 +190,15 @@ LAYERS = (
         for k in (3, 5, 7)
     ),
     *(
-        Stencil(f"heat, {points} points @{side}", origin, stencil, side, (points, side) == (5, 256))
+        Stencil(
+            f"heat, {points} points @{side}{', float64' if dtype is np.float64 else ''}",
+            origin,
+            stencil,
+            side,
+            (points, side, dtype) == (5, 256, np.float32),
+            dtype,
+        )
+        for dtype in (np.float32, np.float64)
         for side in (256, 1024)
         for points, origin, stencil in (
             (5, "the five-point Laplacian", ((0, 1, 0), (1, -4, 1), (0, 1, 0))),

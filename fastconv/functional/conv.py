@@ -10,8 +10,10 @@ from fastconv._activation import NONE
 from fastconv._correlate import correlate, correlate_weight
 from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty
+from fastconv._plan import reads_border
 from fastconv.autograd.engine import apply, is_traced
 from fastconv.functional._shared import channel_sums
+from fastconv.functional.pad import border, fold_border, pad, spread
 from fastconv.kernels import small
 
 __all__ = [
@@ -413,19 +415,66 @@ def _conv_rule(needs, x, w, b, *, options, algorithm, prepared=None):
         images = channels_last(x[None] if call.unbatched else x) if image is None else image
         weights = by_group(w, call.groups) if kernels is None else kernels
         dy = channels_last(g[None] if call.unbatched else g)
-        dx = dw = db = None
-        if needs[0]:
-            dx = gradient_by_input(dy, weights, call.geometry, algorithm)
-            dx = channels_first(dx, w.ndim)
-            dx = dx[0] if call.unbatched else dx
-        if needs[1]:
-            dw = correlate_weight(images, dy, weights.shape, call.geometry.frame, algorithm)
-            dw = channels_first(dw.reshape(len(w), *weights.shape[2:]), w.ndim)
-        if needs[2]:
-            db = channel_sums(dy.reshape(-1, dy.shape[-1])).astype(dy.dtype)
-        return dx, dw, db
+        dx, dw, db = _gradients(needs, images, weights, dy, call.geometry, w.ndim, algorithm)
+        return (dx[0] if needs[0] and call.unbatched else dx), dw, db
 
     return result, backward
+
+
+def _gradients(needs, images, kernels, dy, geometry, ndim, algorithm):
+    """Of logical axes, by images, weight and bias."""
+    dx = dw = db = None
+    if needs[0]:
+        dx = channels_first(gradient_by_input(dy, kernels, geometry, algorithm), ndim)
+    if needs[1]:
+        dw = correlate_weight(images, dy, kernels.shape, geometry.frame, algorithm)
+        dw = channels_first(dw.reshape(-1, *kernels.shape[2:]), ndim)
+    if needs[2]:
+        db = channel_sums(dy.reshape(-1, dy.shape[-1])).astype(dy.dtype)
+    return dx, dw, db
+
+
+def conv_bordered(
+    n, input, weight, bias, stride, pairs, dilation, groups, mode, algorithm, prepared
+):
+    """:func:`conv` of an image inside a border, as wide as `pairs` say, that repeats it.
+
+    Images of one channel, which stencils have, are not copied into the border first.
+    """
+    algorithm = _algorithm.resolve(algorithm)
+    if is_traced() or not reads_border(weight.shape, stride, algorithm):
+        input = pad(input, [side for pair in reversed(pairs) for side in pair], mode)
+        return conv(n, input, weight, bias, stride, 0, dilation, groups, algorithm, prepared)
+    options = {"mode": mode, "algorithm": algorithm, "prepared": prepared}
+    return apply(
+        _conv_bordered_rule, input, weight, bias, options=(n, stride, pairs, dilation), **options
+    )
+
+
+def _conv_bordered_rule(needs, x, w, b, *, options, mode, algorithm, prepared):
+    n, stride, pairs, dilation = options
+    x, w, b = _checks.as_float_arrays({"input": x, "weight": w}, {"bias": b})
+    x, unbatched = _checks.batched("input", x, n)
+    check(n, x, w, b, 1)
+    axes = border(x.shape, ((0, 0), (0, 0), *pairs), mode)
+    size, kernel = x.shape[2:], w.shape[2:]
+    geometry = _geometry.convolution(size, kernel, stride, pairs, dilation, mode)
+    kernels = by_group(w, 1)
+    y = empty((len(x), *geometry.frame.count, 1), x.dtype)
+    correlate(channels_last(x), kernels, b, y, geometry.frame, algorithm, prepared)
+
+    def backward(g):
+        inside = spread(x, axes)
+        whole = _geometry.convolution(inside.shape[2:], kernel, stride, 0, dilation)
+        dy, images = channels_last(g[None] if unbatched else g), channels_last(inside)
+        dx, dw, db = _gradients(needs, images, kernels, dy, whole, w.ndim, algorithm)
+        if needs[0]:
+            dx = fold_border(dx, axes, x.shape)
+            dx = dx[0] if unbatched else dx
+        return dx, dw, db
+
+    result = channels_first(y, w.ndim)
+    return (result[0] if unbatched else result), backward
 
 
 def conv_transpose(

@@ -9,7 +9,7 @@ from fastconv import _checks, _geometry
 from fastconv._algorithm import ALGORITHMS
 from fastconv._correlate import Prepared
 from fastconv._layout import channels_first
-from fastconv.functional.conv import conv, conv_transpose
+from fastconv.functional.conv import conv, conv_bordered, conv_transpose
 from fastconv.functional.pad import PADDING_MODES
 from fastconv.nn import init
 from fastconv.nn.module import Module, Parameter
@@ -141,23 +141,12 @@ class _Conv(_Kernels):
         self._prepared = Prepared()
 
     def forward(self, input):
-        padding = self._pairs
-        if self.padding_mode != "zeros":
-            around = [side for pair in reversed(padding) for side in pair]
-            input = F.pad(input, around, PADDING_MODES[self.padding_mode])
-            padding = 0
-        return conv(
-            self.n,
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            padding,
-            self.dilation,
-            self.groups,
-            self.algorithm,
-            None if self.training else self._prepared,
-        )
+        arguments = self.n, input, self.weight, self.bias
+        options = self.stride, self._pairs, self.dilation, self.groups
+        kept = self.algorithm, None if self.training else self._prepared
+        if self.padding_mode == "zeros":
+            return conv(*arguments, *options, *kept)
+        return conv_bordered(*arguments, *options, PADDING_MODES[self.padding_mode], *kept)
 
     def extra_repr(self):
         text = super().extra_repr()
