@@ -258,6 +258,24 @@ def test_baseline_kernels_have_instructions_that_every_processor_runs(archives, 
 
 @in_source_tree
 @building
+def test_objects_are_the_same_wherever_they_are_compiled(archives, tmp_path):
+    _, wheel = archives
+    tree = tmp_path / "another folder"
+    shutil.copytree(ROOT / "fastconv", tree / "fastconv", ignore=shutil.ignore_patterns("*.so"))
+    some = ["optim", "small"]
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    text, found = re.subn(r"KERNELS = \[[^]]*\]", f"KERNELS = {some}", text)
+    assert found == 1
+    (tree / "setup.py").write_text(text, encoding="utf-8")
+    run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], tree)
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if Path(name).name.split(".")[0] in some and name.endswith(".so"):
+                assert archive.read(name) == (tree / name).read_bytes(), name
+
+
+@in_source_tree
+@building
 def test_source_archive_holds_what_a_packager_needs(archives):
     source, _ = archives
     with tarfile.open(source) as archive:
