@@ -187,6 +187,7 @@ else:
 
 
 @needs_fork
+@needs_openmp
 @pytest.mark.parametrize("algorithm", ["auto", "gemm"])
 def test_fork_while_other_threads_compute(algorithm, tmp_path):
     script = (
@@ -254,6 +255,7 @@ if __name__ == "__main__":
 """
 
 
+@needs_openmp
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_pools_of_processes(method, tmp_path):
     script = (
@@ -278,6 +280,7 @@ def test_pools_of_processes(method, tmp_path):
     assert all(found)
 
 
+@needs_openmp
 def test_workers_of_joblib(tmp_path):
     pytest.importorskip("joblib")
     script = (
