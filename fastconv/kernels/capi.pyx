@@ -28,6 +28,7 @@ from fastconv.kernels.layout cimport Strided, copy_strided
 from fastconv.kernels.norm cimport (
     backward_row, block_backward_sums, block_moments, normalize_row, sum_rows,
 )
+from fastconv.kernels.planes cimport Tap, correlate_planes
 from fastconv.kernels.pool cimport Spans, max_line, max_line_backward, sum_line, sum_line_backward
 
 if not DIRECT_SUPPORTED or sizeof(Py_ssize_t) < sizeof(int64_t):
@@ -47,6 +48,7 @@ cdef enum:
     FEW_STRIP = 96
     FEW_DEPTH = 8
     NARROW_STRIP = 64
+    PLANES_SPAN = 2048
     NARROW_MOST = 4
     WEIGHTS_CACHE = 1 << 18
     PARTS = 16
@@ -467,6 +469,7 @@ cdef enum:
     TILES
     FEW     # outputs of a group
     NARROW  # groups
+    PLANES  # of one channel
 
 
 cdef struct Plan:
@@ -501,7 +504,11 @@ cdef Plan _plan(
     cdef Tiling* t = &p.tiling
     memset(&p, 0, sizeof(Plan))
     t.images, t.groups, t.outputs, t.depth = images, groups, outputs, taps * channels
-    if _is_narrow(groups, outputs, channels, itemsize):
+    if groups == outputs == channels == f.step[2] == 1:
+        p.way, t.strip = PLANES, min(f.count[2], <Py_ssize_t> PLANES_SPAN)
+        p.weights, p.bias, p.work = taps, 1, t.strip
+        p.pointers = _times(taps, sizeof(Tap) // sizeof(void*))
+    elif _is_narrow(groups, outputs, channels, itemsize):
         p.way, t.strip = NARROW, NARROW_STRIP
         p.weights, p.bias = groups * outputs * t.depth, groups * outputs
         p.work, p.pointers = groups * outputs, _times(t.strip, taps + 1)
@@ -577,17 +584,20 @@ cdef void _correlate(
         correlate_tiles(x, weights, padded, y, &epilogue, f, &p.tiling, work, k.row, pointers,
                         k.pointers_row, threads)
         return
-    # FEW reads (G, K, taps, C), NARROW (taps, C, G, K)
-    run = 1 if p.way == FEW else groups * outputs
+    # FEW reads (G, K, taps, C), NARROW (taps, C, G, K), PLANES the taps
+    run = groups * outputs if p.way == NARROW else 1
     for axis in range(5, 1, -1):
         step[axis] = run
         run *= view.size[axis]
-    step[1] = run if p.way == FEW else 1
+    step[1] = 1 if p.way == NARROW else run
     step[0] = outputs * step[1]
     copy_strided(w, view, weights, step, threads)
     if p.way == FEW:
         correlate_few(x, weights, padded, y, &epilogue, f, &p.tiling, work, k.row, pointers,
                       k.pointers_row, threads)
+    elif p.way == PLANES:
+        correlate_planes(x, weights, padded, y, &epilogue, f, p.tiling.images, p.tiling.strip,
+                         work, k.row, pointers, k.pointers_row, threads)
     else:
         correlate_narrow(
             x, weights, padded, y, &epilogue, f, p.tiling.images, _taps(f), view.size[5],
@@ -688,7 +698,7 @@ cdef BackwardInput _lay_backward_input(
     cdef Frame f
     cdef Py_ssize_t axis
     for axis in range(3):
-        f.count[axis] = _ceil(c.x.size[SPATIAL + axis], c.stride[axis])
+        f.step[axis], f.count[axis] = 1, _ceil(c.x.size[SPATIAL + axis], c.stride[axis])
         f.taps[axis] = _most_taps(c.kernel[axis], c.stride[axis], c.dilation[axis])
     most = _plan_phase(c, &f)
     # fewer taps may have longer strips
@@ -1913,9 +1923,11 @@ cdef int describe(
         return FASTCONV_NULL_POINTER
     if order not in (FASTCONV_C_ORDER, FASTCONV_FORTRAN_ORDER, FASTCONV_CHANNELS_LAST):
         return FASTCONV_BAD_OPTION
+    if not 2 <= ndim <= 5:  # before so many sizes are read
+        return FASTCONV_BAD_NDIM
     memset(&found, 0, sizeof(found))
     found.data, found.dtype, found.ndim = data, dtype, ndim
-    for axis in range(min(max(ndim, 0), 5)):
+    for axis in range(ndim):
         found.shape[axis] = shape[axis]
     status = _read(&found, 2, 5, False, &v)
     if status != FASTCONV_OK:

@@ -20,13 +20,6 @@ cdef enum:
     TOGETHER = 4  # lines
 
 
-cdef struct Tap:
-    Py_ssize_t place    # in x, of what it reads for pixel 0 of the line; may lie outside
-    Py_ssize_t first    # pixels [first, stop) read the image
-    Py_ssize_t stop
-    double weight
-
-
 def tap_size():
     """Values of `pointers` that a tap needs."""
     return sizeof(Tap) // sizeof(Py_ssize_t)
@@ -48,13 +41,25 @@ def correlate(
     """y[p] := bias + sum over t of x[p, t] w[t], and the epilogue."""
     cdef Frame f = read_frame(frame)
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
+    with nogil:
+        correlate_planes(
+            &x[0, 0, 0, 0, 0], &w[0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f, x.shape[0],
+            span, &work[0, 0], work.shape[1], <void**> &pointers[0, 0], pointers.shape[1],
+            n_threads)
+
+
+cdef void correlate_planes(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, Py_ssize_t images, Py_ssize_t span, floating* work,
+    Py_ssize_t work_row, void** pointers, Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil:
     cdef Py_ssize_t parts = (f.count[2] + span - 1) // span, task
-    with nogil, parallel(num_threads=n_threads):
-        for task in prange(x.shape[0] * f.count[0] * f.count[1] * parts, schedule="guided"):
+    with parallel(num_threads=n_threads):
+        for task in prange(images * f.count[0] * f.count[1] * parts, schedule="guided"):
             _correlate_line(
-                &x[0, 0, 0, 0, 0], &w[0], bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f, task // parts,
-                task % parts * span, min(task % parts * span + span, f.count[2]),
-                &work[threadid(), 0], <Tap*> &pointers[threadid(), 0])
+                x, w, bias[0], y, epilogue, f, task // parts, task % parts * span,
+                min(task % parts * span + span, f.count[2]), work + threadid() * work_row,
+                <Tap*> (pointers + threadid() * pointers_row))
 
 
 cdef void _correlate_line(
