@@ -1884,7 +1884,7 @@ cdef void _run_norm_backward(
 # The table -------------------------------------------------------------------------------------
 
 cdef const char* status_text(int status) noexcept nogil:
-    if not 0 <= -status < NAMES:
+    if not -NAMES < status <= 0:
         return "not a status of fastconv"
     return _texts[-status]
 
