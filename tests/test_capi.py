@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import naive
 import numpy as np
@@ -97,6 +98,8 @@ CONVOLUTIONS = [
     ((2, 8, 7, 6), (8, 2, 3, 3), 1, 2, 2, 4),  # narrow groups
     ((1, 2, 5, 6, 7), (33, 2, 2, 3, 2), (1, 2, 3), 1, (2, 1, 1), 1),
     ((1, 16, 12, 12), (40, 16, 3, 3), 1, 1, 1, 1),
+    ((2, 1, 9, 11), (1, 1, 3, 4), (2, 1), ((1, 2), (3, 0)), 1, 1),  # planes
+    ((1, 1, 7, 12), (1, 1, 3, 3), (1, 2), 1, 2, 1),
     ((3, 4, 6, 6), (5, 4, 1, 1), 4, 0, 1, 1),  # places that no tap reaches
 ]
 
@@ -626,7 +629,7 @@ CASES = list(cases()) if direct.SUPPORTED else []
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
 def test_bad_input_has_a_status_and_changes_nothing(case):
     name, good, sized, bad = case
-    arrays = [argument for argument in good if isinstance(argument, np.ndarray)]
+    arrays = [*KEPT, *(argument for argument in good if isinstance(argument, np.ndarray))]
     before = [array.tobytes() for array in arrays]
     work = np.full(1 << 20, CANARY, np.uint8)
     function, size_of = getattr(c, name), getattr(c, f"{name}_workspace")
@@ -746,6 +749,19 @@ def test_threads_change_no_bit(dtype, rng):
         call("batch_norm_train", *arguments, sized=(x, z), threads=threads)
         results.append([array.tobytes() for array in (*found, z, kept)])
     assert results[0] == results[1] == results[2]
+
+
+def test_concurrent_calls(rng):
+    x, w = rng.standard_normal((2, 9, 20, 21)), rng.standard_normal((11, 9, 3, 3))
+    conv = convolution(2, padding=1)
+
+    def work(threads):
+        y = np.empty((2, 11, 20, 21))
+        call("conv_forward", conv, x, w, None, y, sized=(conv, x, w, y), threads=threads)
+        return y.tobytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(work, [1, 2] * 8))) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -28,6 +28,7 @@ from fastconv.kernels.layout cimport Strided, copy_strided
 from fastconv.kernels.norm cimport (
     backward_row, block_backward_sums, block_moments, normalize_row, sum_rows,
 )
+from fastconv.kernels.planes cimport PIECE, Outside, correlate_planes
 from fastconv.kernels.pool cimport Spans, max_line, max_line_backward, sum_line, sum_line_backward
 
 if not DIRECT_SUPPORTED or sizeof(Py_ssize_t) < sizeof(int64_t):
@@ -47,6 +48,7 @@ cdef enum:
     FEW_STRIP = 96
     FEW_DEPTH = 8
     NARROW_STRIP = 64
+    PLANES_SPAN = 2048
     NARROW_MOST = 4
     WEIGHTS_CACHE = 1 << 18
     PARTS = 16
@@ -409,6 +411,11 @@ cdef Frame _frame(const Convolution* c, Py_ssize_t* offsets) noexcept nogil:
     return f
 
 
+cdef Py_ssize_t _reach(const Convolution* c) noexcept nogil:
+    """Of a line's taps, in the forward pass; those of the phases lie closer together."""
+    return min((c.kernel[2] - 1) * c.dilation[2], MOST // 2)
+
+
 cdef Py_ssize_t _phases(const Convolution* c) noexcept nogil:
     cdef Py_ssize_t axis, phases = 1
     for axis in range(3):
@@ -467,6 +474,7 @@ cdef enum:
     TILES
     FEW     # outputs of a group
     NARROW  # groups
+    PLANES  # of one channel
 
 
 cdef struct Plan:
@@ -491,17 +499,25 @@ cdef inline Py_ssize_t _ceil(Py_ssize_t n, Py_ssize_t unit) noexcept nogil:
 
 
 cdef Plan _plan(
-    Py_ssize_t images, const Frame* f, Py_ssize_t groups, Py_ssize_t outputs,
+    Py_ssize_t images, const Frame* f, Py_ssize_t reach, Py_ssize_t groups, Py_ssize_t outputs,
     Py_ssize_t channels, Py_ssize_t itemsize,
 ) noexcept nogil:
-    """As ``fastconv._plan.plan_direct`` has it, of the ways that take any kernel."""
+    """As ``fastconv._plan.plan_direct`` has it, of the ways that take any kernel.
+
+    `reach` is at least the places from the first tap of a line to its last.
+    """
     cdef Plan p
     cdef Py_ssize_t taps = _taps(f), strips
     cdef Py_ssize_t pixels = images * f.count[0] * f.count[1] * f.count[2]
     cdef Tiling* t = &p.tiling
     memset(&p, 0, sizeof(Plan))
     t.images, t.groups, t.outputs, t.depth = images, groups, outputs, taps * channels
-    if _is_narrow(groups, outputs, channels, itemsize):
+    if groups == outputs == channels == f.step[2] == 1:
+        p.way, t.strip = PLANES, min(f.count[2], <Py_ssize_t> PLANES_SPAN)
+        p.weights, p.bias = taps, 1
+        p.work = _times(f.taps[0] * f.taps[1] + 1, max(t.strip, f.taps[2] + PIECE + reach))
+        p.pointers = taps + f.taps[0] * f.taps[1]
+    elif _is_narrow(groups, outputs, channels, itemsize):
         p.way, t.strip = NARROW, NARROW_STRIP
         p.weights, p.bias = groups * outputs * t.depth, groups * outputs
         p.work, p.pointers = groups * outputs, _times(t.strip, taps + 1)
@@ -562,6 +578,7 @@ cdef void _correlate(
 ) noexcept nogil:
     """y, at the frame's places, := bias + x correlated with these weights."""
     cdef Epilogue epilogue = _no_epilogue()
+    cdef Outside zeros
     cdef floating* weights = <floating*> k.weights
     cdef floating* padded = <floating*> k.bias
     cdef floating* work = <floating*> k.rows
@@ -577,17 +594,21 @@ cdef void _correlate(
         correlate_tiles(x, weights, padded, y, &epilogue, f, &p.tiling, work, k.row, pointers,
                         k.pointers_row, threads)
         return
-    # FEW reads (G, K, taps, C), NARROW (taps, C, G, K)
-    run = 1 if p.way == FEW else groups * outputs
+    # FEW reads (G, K, taps, C), NARROW (taps, C, G, K), PLANES the taps
+    run = groups * outputs if p.way == NARROW else 1
     for axis in range(5, 1, -1):
         step[axis] = run
         run *= view.size[axis]
-    step[1] = run if p.way == FEW else 1
+    step[1] = 1 if p.way == NARROW else run
     step[0] = outputs * step[1]
     copy_strided(w, view, weights, step, threads)
     if p.way == FEW:
         correlate_few(x, weights, padded, y, &epilogue, f, &p.tiling, work, k.row, pointers,
                       k.pointers_row, threads)
+    elif p.way == PLANES:
+        memset(&zeros, 0, sizeof(Outside))
+        correlate_planes(x, weights, padded, y, &epilogue, f, &zeros, p.tiling.images,
+                         p.tiling.strip, work, k.row, pointers, k.pointers_row, threads)
     else:
         correlate_narrow(
             x, weights, padded, y, &epilogue, f, p.tiling.images, _taps(f), view.size[5],
@@ -607,7 +628,8 @@ cdef struct Forward:
 cdef Forward _lay_forward(const Convolution* c, int threads, Memory* m) noexcept nogil:
     cdef Forward op
     cdef Frame f = _frame(c, NULL)
-    op.plan = _plan(c.x.size[0], &f, c.groups, c.w.size[0] // c.groups, c.w.size[1], c.x.itemsize)
+    op.plan = _plan(c.x.size[0], &f, _reach(c), c.groups, c.w.size[0] // c.groups, c.w.size[1],
+                    c.x.itemsize)
     op.offsets = _take_offsets(m, c)
     op.x = _take_ordered(m, &c.x, CHANNELS_LAST)
     op.y = _take_ordered(m, &c.y, CHANNELS_LAST)
@@ -688,7 +710,7 @@ cdef BackwardInput _lay_backward_input(
     cdef Frame f
     cdef Py_ssize_t axis
     for axis in range(3):
-        f.count[axis] = _ceil(c.x.size[SPATIAL + axis], c.stride[axis])
+        f.step[axis], f.count[axis] = 1, _ceil(c.x.size[SPATIAL + axis], c.stride[axis])
         f.taps[axis] = _most_taps(c.kernel[axis], c.stride[axis], c.dilation[axis])
     most = _plan_phase(c, &f)
     # fewer taps may have longer strips
@@ -719,7 +741,8 @@ cdef Py_ssize_t _most_work(Py_ssize_t depth) noexcept nogil:
 
 
 cdef Plan _plan_phase(const Convolution* c, const Frame* f) noexcept nogil:
-    return _plan(c.x.size[0], f, c.groups, c.w.size[1], c.w.size[0] // c.groups, c.x.itemsize)
+    return _plan(c.x.size[0], f, _reach(c), c.groups, c.w.size[1], c.w.size[0] // c.groups,
+                 c.x.itemsize)
 
 
 cdef int64_t conv_backward_input_workspace(
@@ -1874,7 +1897,7 @@ cdef void _run_norm_backward(
 # The table -------------------------------------------------------------------------------------
 
 cdef const char* status_text(int status) noexcept nogil:
-    if not 0 <= -status < NAMES:
+    if not -NAMES < status <= 0:
         return "not a status of fastconv"
     return _texts[-status]
 
@@ -1913,9 +1936,11 @@ cdef int describe(
         return FASTCONV_NULL_POINTER
     if order not in (FASTCONV_C_ORDER, FASTCONV_FORTRAN_ORDER, FASTCONV_CHANNELS_LAST):
         return FASTCONV_BAD_OPTION
+    if not 2 <= ndim <= 5:  # before so many sizes are read
+        return FASTCONV_BAD_NDIM
     memset(&found, 0, sizeof(found))
     found.data, found.dtype, found.ndim = data, dtype, ndim
-    for axis in range(min(max(ndim, 0), 5)):
+    for axis in range(ndim):
         found.shape[axis] = shape[axis]
     status = _read(&found, 2, 5, False, &v)
     if status != FASTCONV_OK:

@@ -23,17 +23,6 @@ cdef extern from "planes.h" nogil:
     const planes_kernels* planes_find(size_t itemsize)
 
 
-cdef enum:
-    PIECE = 32  # pixels by an edge at a time
-
-
-cdef struct Outside:
-    # The place in the image of what stands beside it, -1 for zero: of `before` places, per axis,
-    # and of those behind the image.
-    Py_ssize_t before[3]
-    const Py_ssize_t* source[3]
-
-
 cdef Outside read_outside(const Py_ssize_t[::1] values) noexcept nogil:
     """Of (before, length of the table) for each axis, and the tables."""
     cdef Outside outside
@@ -51,6 +40,8 @@ cdef inline Py_ssize_t source_of(
 ) noexcept nogil:
     if 0 <= place < size:
         return place
+    if outside.source[axis] == NULL:
+        return -1
     return outside.source[axis][outside.before[axis] + (place if place < 0 else place - size)]
 
 
@@ -90,14 +81,26 @@ def correlate(
     cdef Frame f = read_frame(frame)
     cdef Outside beside = read_outside(outside)
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
+    with nogil:
+        correlate_planes(
+            &x[0, 0, 0, 0, 0], &w[0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f, &beside,
+            x.shape[0], span, &work[0, 0], work.shape[1], <void**> &pointers[0, 0],
+            pointers.shape[1], n_threads)
+
+
+cdef void correlate_planes(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, const Outside* outside, Py_ssize_t images,
+    Py_ssize_t span, floating* work, Py_ssize_t work_row, void** pointers,
+    Py_ssize_t pointers_row, int n_threads,
+) noexcept nogil:
     cdef Py_ssize_t parts = (f.count[2] + span - 1) // span, task
-    with nogil, parallel(num_threads=n_threads):
-        for task in prange(x.shape[0] * f.count[0] * f.count[1] * parts, schedule="guided"):
+    with parallel(num_threads=n_threads):
+        for task in prange(images * f.count[0] * f.count[1] * parts, schedule="guided"):
             _correlate_line(
-                &x[0, 0, 0, 0, 0], &w[0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f, &beside,
-                task // parts, task % parts * span,
-                min(task % parts * span + span, f.count[2]), span,
-                &work[threadid(), 0], <void**> &pointers[threadid(), 0])
+                x, w, bias, y, epilogue, f, outside, task // parts, task % parts * span,
+                min(task % parts * span + span, f.count[2]), span, work + threadid() * work_row,
+                pointers + threadid() * pointers_row)
 
 
 cdef void _correlate_line(
