@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastconv._activation import NONE
-from fastconv.compiler.step import Spec, Value, dense, laid
+from fastconv.compiler.step import Spec, Value, dense
 
 __all__ = ["Emission", "Unsupported", "axes_of", "memory", "number"]
 

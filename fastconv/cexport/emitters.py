@@ -26,15 +26,15 @@ MOST_AXES = 4  # of what is not moved alone
 
 
 def _conv(e, node, step):
-    x, w, b, residual = node.inputs
-    n, stride, padding, dilation, groups = node.options["geometry"]
+    x, w, *_ = node.inputs
+    _, stride, padding, dilation, groups = node.options["geometry"]
     geometry = _geometry.convolution(e.spec(x).shape[2:], w.shape[2:], stride, padding, dilation)
     _correlation(e, node, by_group(w, groups), geometry.frame)
 
 
 def _conv_transpose(e, node, step):
     x, w, b, residual = node.inputs
-    n, stride, padding, output_padding, groups, dilation = node.options["geometry"]
+    _, stride, padding, output_padding, groups, dilation = node.options["geometry"]
     geometry = _geometry.transposed_convolution(
         e.spec(x).shape[2:], w.shape[2:], stride, padding, dilation, output_padding
     )
@@ -96,10 +96,8 @@ def _correlation(e, node, w, frame):
     e.scratch = max(e.scratch, scratch)
 
     lists = (size, count, steps, first, spacing, taps, start, stride, extent)
-    lists = ", ".join("{%s}" % ", ".join(map(str, part)) for part in lists)
-    rest = f"{groups}, {inputs}, {outputs}, {{{', '.join(map(str, box))}}}"
-    flags = f"{int(padded)}, {int(pointwise)}"
-    shape = e.define(f"static const Conv @ = {{{lists}, {rest}, {flags}}};", "conv")
+    content = *map(_list, lists), groups, inputs, outputs, _list(box), int(padded), int(pointwise)
+    shape = e.define(f"static const Conv @ = {_list(content)};", "conv")
     e.need("activation", "conv")
     plain, way = "NULL", "sum_box"
     if depthwise:
@@ -118,6 +116,11 @@ def _correlation(e, node, w, frame):
          *e.activation(node.options), e.at(node.output)]
     )  # fmt: skip
     e.call("conv", f"&{shape}", way, "n", e.at(x), f"make_layer({layer})", "scratch", "SCRATCH")
+
+
+def _list(content):
+    """Numbers, or texts, as C's initialisers are."""
+    return f"{{{', '.join(map(str, content))}}}"
 
 
 def _box(e, box, reach, length, pointwise):
@@ -160,9 +163,7 @@ def _pool(e, node, windows, kind, divisor=(), power=1.0, floor=0.0):
 
 
 def _strided(e, node):
-    return _geometry.strided_windows(
-        e.spec(node.inputs[0]).shape[2:], *node.options["options"]
-    )
+    return _geometry.strided_windows(e.spec(node.inputs[0]).shape[2:], *node.options["options"])
 
 
 def _adaptive(e, node):
@@ -301,7 +302,9 @@ OF_VALUE = {
     "mish": "x * tanh((x < 0 ? 0 : x) + log1p(exp(-fabs(x))))",
     "sigmoid": "1 / (1 + exp(-x))",
     "silu": "x / (1 + exp(-x))",
-    "softplus": "{a} * x > {b} ? x : (({a} * x < 0 ? 0 : {a} * x) + log1p(exp(-fabs({a} * x)))) / {a}",
+    "softplus": (
+        "{a} * x > {b} ? x : (({a} * x < 0 ? 0 : {a} * x) + log1p(exp(-fabs({a} * x)))) / {a}"
+    ),
     "softsign": "x / (1 + fabs(x))",
     "tanh": "tanh(x)",
 }  # fmt: skip
@@ -355,7 +358,7 @@ def _arithmetic(e, node, step):
     order = axes_of(output.shape)
     counts = [output.shape[axis] for axis in order]
     steps = [[_steps(e, x, output)[axis] for axis in order] for x in node.inputs]
-    (n, *counts), (first, *a), (second, *b) = counts, *steps
+    (_, *counts), (first, *a), (second, *b) = counts, *steps
     axes = _joined(list(zip(counts, a, b, strict=True)))
     if len(axes) > MOST_AXES:
         raise Unsupported("of more axes than four that do not join")

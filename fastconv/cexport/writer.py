@@ -5,7 +5,6 @@ import re
 import struct
 import zlib
 from contextlib import ExitStack
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from fastconv import _checks
 from fastconv._algorithm import algorithm
 from fastconv.cexport.emission import Emission, Unsupported, number
 from fastconv.cexport.emitters import EMITTERS
-from fastconv.compiler.plan import InferencePlan, compile, name_of_node
+from fastconv.compiler.plan import InferencePlan, compile, describe
 from fastconv.compiler.program import Stage
 from fastconv.compiler.step import Spec
 from fastconv.io import replacement
@@ -23,6 +22,7 @@ __all__ = ["export_c"]
 
 WEIGHTS = ("arrays", "file")
 LIMITS = {"float32": 1e-5, "float64": 1e-12}  # of errors, by the largest value
+PATH = "      character(kind=c_char), intent(in) :: path(*)  ! ends with c_null_char\n"
 MAGIC, VERSION = b"fastconv weights", 1
 STORED = 2  # images of the self-test
 # So many images at a time pass through the network, as far as their values take so many bytes: more
@@ -163,13 +163,13 @@ def _emit(plan, dtype):
     stage, two = _stage(plan, 1), _stage(plan, 2)
     emission, problems = Emission(stage, dtype), []
     for node, step in zip(stage.graph.nodes, stage.steps, strict=True):
-        emission.calls.append(f"/* {name_of_node(node)}: {_sizes(step.shape)} */")
+        emission.calls.append(f"/* {describe(node)}: {_sizes(step.shape)} */")
         try:
             _check(node, step, stage, two, dtype)
             if not step.alias:
                 EMITTERS.get(node.operator, _unknown)(emission, node, step)
         except Unsupported as error:
-            problems.append(f"{name_of_node(node)} {error}".strip())
+            problems.append(f"{describe(node)} {error}".strip())
     problems += ["an output that depends on no input"] * any(
         value in stage.known for value in stage.graph.outputs
     )
@@ -190,7 +190,7 @@ def _check(node, step, stage, two, dtype):
             raise Unsupported(f"that gives {spec.dtype}")
         if two.specs[value].shape != (2, *spec.shape[1:]) or spec.shape[:1] != (1,):
             raise Unsupported(f"that gives {two.specs[value].shape} for two images")
-    if not step.by_image and node.operator not in ("call", "view", "views"):
+    if not step.by_image and node.operator != "call":  # of which the emitters know it
         raise Unsupported("that mixes images")
 
 
@@ -198,7 +198,7 @@ def _check(node, step, stage, two, dtype):
 
 
 def _read(folder, name):
-    return (resources.files("fastconv.cexport") / folder / name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / folder / name).read_text(encoding="utf-8")
 
 
 def _fill(template, **words):
@@ -273,8 +273,7 @@ def _texts(plan, emission, name, weights):
                 for side, spec in ends
             ),
             path_name=", path" if in_file else "",
-            path_type="      character(kind=c_char), intent(in) :: path(*)  ! ends with c_null_char\n"
-            * in_file,
+            path_type=PATH * in_file,
             names=", ".join(side for side, _ in ends),
             types="\n".join(
                 f"      real({name}_real), intent({side.rstrip('_0123456789')[:-3]}) :: {side}(*)"
