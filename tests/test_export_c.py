@@ -253,7 +253,7 @@ BUILDS = {
     "sanitised": (GCC, ["-std=c99", "-O1", "-g", "-fsanitize=address,undefined",
                         "-fno-sanitize-recover=all"]),
     "vectors": (GCC, ["-std=c99", "-O3", "-mavx2", "-mfma", "-fopenmp"]),
-    "plain loops": (GCC, ["-std=c99", "-O2", "-DPLAIN_LOOPS"]),
+    "plain loops": (GCC, ["-std=c99", "-O2", "-DTWO_PLAIN_LOOPS", "-DIMAGES_PLAIN_LOOPS"]),
     "c++": (shutil.which("g++"), ["-x", "c++", "-O1"]),
     "clang": (CLANG, ["-std=c99", "-O2"]),
     "clang c++": (shutil.which("clang++"), ["-x", "c++", "-O1"]),
@@ -472,6 +472,8 @@ def test_files_are_replaced_all_or_none(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in fastconv.export_c(model, x, tmp_path / "net")} == {
         **before
     }  # the same bytes for the same network
+    fastconv.export_c(fastconv.compile(model, x), x, tmp_path / "net")  # from a plan as well
+    assert {path: path.read_bytes() for path in written} == before
     model.weight.data += 1
     monkeypatch.setattr(writer, "_test", lambda *arguments: object())  # which cannot be written
     with pytest.raises(AttributeError):

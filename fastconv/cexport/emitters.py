@@ -6,6 +6,7 @@ import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._activation import NONE
+from fastconv._resample import pack
 from fastconv.cexport.emission import Unsupported, axes_of, number
 from fastconv.cexport.places import loops, moved, runs
 from fastconv.compiler.moves import VIEWS
@@ -214,17 +215,8 @@ def _resample(e, node, step):
     tables = RESIZES[node.options["rule"]](x.shape, *given, options=node.options["options"])
     if any(each.outside is not None for each in tables):
         raise Unsupported("with places outside of the input")
-    tables = _geometry.three(tables, None)
-    starts, places, weights, counts = [], [], [], []
-    for each in tables:
-        at = len(places)
-        starts += [0, 1] if each is None else each.starts.tolist()
-        starts[len(starts) - (2 if each is None else len(each.starts)) :] = [
-            at + s for s in starts[len(starts) - (2 if each is None else len(each.starts)) :]
-        ]
-        places += [0] if each is None else each.places.tolist()
-        weights += [1.0] if each is None else each.weights.tolist()
-        counts.append(1 if each is None else each.output)
+    counts = _geometry.three([each.output for each in tables], 1)
+    starts, places, weights = pack(tables, np.dtype(np.float64))
     e.need("resample")
     e.call(
         "resample", e.table(_geometry.three(x.shape[2:], 1)), e.table(counts), e.table(starts),
@@ -489,6 +481,8 @@ def _layer_norm_call(e, node, step, given):
 def _move(e, node, step, given=None):
     """Whatever only moves values of its first input, zeros or a fill among them."""
     specs = [e.spec(x) if isinstance(x, Value) else None for x in node.inputs]
+    if any(s is not None and s.value is None for s in specs[1:]):
+        raise Unsupported("to places that are computed")
     places = moved(step, node.inputs, specs, 0)
     fill = node.options.get("fill", 0) or 0
     nested = _moves(places)

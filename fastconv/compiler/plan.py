@@ -90,8 +90,8 @@ def _check_specs(graph, specs):
             if found[:2] != traced[:2]:
                 raise ValueError(
                     f"{describe(node)} gives {traced.dtype} of shape {traced.shape} for the "
-                    f"example and {found.dtype} of shape {found.shape} for other values: a plan cannot "
-                    "follow shapes that depend on values"
+                    f"example and {found.dtype} of shape {found.shape} for other values: a plan "
+                    "cannot follow shapes that depend on values"
                 )
 
 

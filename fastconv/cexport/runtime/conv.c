@@ -14,7 +14,7 @@ typedef struct {
 #define PANEL (64 / (int)sizeof(real))
 
 /* A register tile is ROWS pixels by a panel. */
-#if defined(__GNUC__) && !defined(PLAIN_LOOPS)
+#if defined(__GNUC__) && !defined(@NAME@_PLAIN_LOOPS)
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
 #define ROWS 12
@@ -149,18 +149,25 @@ static int64_t written_at(const Conv *s, const Pixel *pixel)
     return place * s->groups * s->outputs;
 }
 
-static inline void finish(
-    const Layer *layer, int64_t n, const real *RESTRICT sums, int64_t channel, int64_t place)
+static inline void write_sums(
+    int64_t n, const real *RESTRICT sums, const real *RESTRICT bias, const real *RESTRICT residual,
+    real slope, real top, real *RESTRICT y)
 {
-    const real slope = layer->slope, top = layer->top;
-    const real *RESTRICT bias = layer->bias + channel;
-    real *RESTRICT y = layer->y + place + channel;
-    if (layer->residual) {
-        const real *RESTRICT residual = layer->residual + place + channel;
+    if (residual)
         for (int64_t i = 0; i < n; i++)
             y[i] = activated(sums[i] + bias[i] + residual[i], slope, top);
-    } else
+    else
         for (int64_t i = 0; i < n; i++) y[i] = activated(sums[i] + bias[i], slope, top);
+}
+
+/* The sums of `n` channels from `channel` on, of the pixel that is written at `place`. */
+static inline void finish(
+    const Layer *layer, int64_t n, const real *sums, int64_t channel, int64_t place)
+{
+    const real *residual = layer->residual ? layer->residual + place + channel : NULL;
+    write_sums(
+        n, sums, layer->bias + channel, residual, layer->slope, layer->top,
+        layer->y + place + channel);
 }
 
 /* What computes a task: of its source, with as much memory as the emitter asked for. */
