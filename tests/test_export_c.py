@@ -454,6 +454,12 @@ def test_bad_options_are_refused(tmp_path):
     with pytest.raises(ValueError, match="as many images"):
         fastconv.export_c(lambda x: x, np.ones((0, 4), np.float32), tmp_path / "net")
     plan = fastconv.compile(model, x)
+    with pytest.raises(ValueError, match="example must hold 1 arrays"):
+        fastconv.export_c(plan, (x, x), tmp_path / "net")
+    with pytest.raises(TypeError, match="must have dtype float32"):
+        fastconv.export_c(plan, x.astype(np.float64), tmp_path / "net")
+    with pytest.raises(TypeError, match="example must be ndarrays"):
+        fastconv.export_c(plan, [1.0], tmp_path / "net")
     with pytest.raises(ValueError, match="the plan's shape"):
         fastconv.export_c(plan, np.ones((2, 5), np.float32), tmp_path / "net")
     (tmp_path / "file").write_text("mine")

@@ -20,6 +20,7 @@ __all__ = ["CALLS", "EMITTERS"]
 # Bytes of what a task reads, and pixels from which on weights are read often enough; bytes of the
 # matrix that a task makes for a CBLAS, and the length of sums from which on it has one.
 BOX, FEW, MATRIX, LONG = 64 << 10, 48, 1 << 20, 1024
+THREADS = 4  # of which each should find a task in an image that has so many times FEW pixels
 MOST_AXES = 4  # of what is not moved alone
 
 
@@ -130,7 +131,11 @@ def _box(e, box, reach, length, pointwise):
         rows = (MATRIX if length else BOX) // (reach([1, 1, 1]) * e.dtype.itemsize)
         return [1, 1, max(FEW, rows // 12 * 12)]
 
+    pixels = math.prod(box)
+
     def too_large():
+        if math.prod(box) >= 2 * FEW and math.prod(box) > pixels / THREADS:
+            return True
         if math.prod(box) * length * e.dtype.itemsize > MATRIX:
             return True
         return math.prod(box) > FEW and reach(box) * e.dtype.itemsize > BOX

@@ -13,7 +13,7 @@ from fastconv import _checks
 from fastconv._algorithm import algorithm
 from fastconv.cexport.emission import Emission, Unsupported, number
 from fastconv.cexport.emitters import EMITTERS
-from fastconv.compiler.plan import InferencePlan, compile, describe
+from fastconv.compiler.plan import InferencePlan, _arrays, compile, describe
 from fastconv.compiler.program import Stage
 from fastconv.compiler.step import Spec
 from fastconv.io import replacement
@@ -88,7 +88,7 @@ def export_c(model, example, folder, *, name="net", weights="arrays"):
             f"and none of {', '.join(sorted(TAKEN))}, got {name!r}"
         )
     _checks.one_of("weights", weights, WEIGHTS)
-    examples = example if isinstance(example, tuple) else (example,)
+    examples = _arrays("example", example)
     plan = model if isinstance(model, InferencePlan) else compile(model, example)
     dtype = _dtype(plan)
     _check_images(plan, examples)
@@ -121,6 +121,10 @@ def _dtype(plan):
 
 def _check_images(plan, examples):
     """Raise unless the example has images, as many in each array."""
+    if len(examples) != len(plan.input_shapes):
+        raise ValueError(
+            f"example must hold {len(plan.input_shapes)} arrays, as the plan's, got {len(examples)}"
+        )
     for i, (x, shape) in enumerate(zip(examples, plan.input_shapes, strict=True)):
         if x.ndim != len(shape) or x.shape[1:] != shape[1:]:
             raise ValueError(f"example {i} must have the plan's shape {shape}, got {x.shape}")
@@ -289,7 +293,7 @@ def _texts(plan, emission, name, weights):
     }
     if in_file:
         return files | {f"{name}.weights": _header(values) + values.tobytes()}
-    return files | {f"{name}_weights.c": _arrays(name, values)}
+    return files | {f"{name}_weights.c": _compiled_in(name, values)}
 
 
 def _suffix(values, i):
@@ -410,7 +414,7 @@ def _literals(values):
     return ",\n".join(", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8))
 
 
-def _arrays(name, values):
+def _compiled_in(name, values):
     return (
         f'#include "{name}.h"\n\n#include <math.h>\n\n{_extern(name)}\n'
         f"const {name}_real {name}_weights[{values.size}] = {{\n{_literals(values)}}};\n"

@@ -153,11 +153,14 @@ static inline void write_sums(
     int64_t n, const real *RESTRICT sums, const real *RESTRICT bias, const real *RESTRICT residual,
     real slope, real top, real *RESTRICT y)
 {
-    if (residual)
+    if (residual) {
+        AS_VECTORS
         for (int64_t i = 0; i < n; i++)
             y[i] = activated(sums[i] + bias[i] + residual[i], slope, top);
-    else
+    } else {
+        AS_VECTORS
         for (int64_t i = 0; i < n; i++) y[i] = activated(sums[i] + bias[i], slope, top);
+    }
 }
 
 /* The sums of `n` channels from `channel` on, of the pixel that is written at `place`. */
@@ -199,7 +202,8 @@ static void conv(
     const int64_t each = boxes[0] * boxes[1] * boxes[2];
     const int64_t image_x = s->size[0] * s->size[1] * s->size[2] * s->groups * s->inputs;
     const int64_t image_y = s->extent[0] * s->extent[1] * s->extent[2] * s->groups * s->outputs;
-    PARALLEL(images * image_y)
+    const int64_t length = s->taps[0] * s->taps[1] * s->taps[2] * s->inputs;
+    PARALLEL(images * image_y * length / 16)
     for (int64_t task = 0; task < images * each; task++) {
         const int64_t image = task / each, number = task % each;
         const int64_t at[3] = {
