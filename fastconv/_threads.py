@@ -348,7 +348,7 @@ def describe_blas():
 
 def describe_limits():
     """What the number of threads follows, for bug reports."""
-    quota = _cgroup_quota()
+    quota = _cgroup.cpu_quota()
     limits = [f"{os.cpu_count()} CPUs"]
     if hasattr(os, "sched_getaffinity"):
         limits.append(f"affinity to {len(os.sched_getaffinity(0))}")

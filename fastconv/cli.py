@@ -107,7 +107,7 @@ def _add_export(commands):
         description="Write a network as an ONNX file or as C, for batches of any size. What "
         "'fastconv train' keeps beside the weights (classes, and the pixels' mean and deviation, "
         "by which images are normalised) becomes metadata of the ONNX file; what is written as C "
-        "takes pixels from 0 to 1 and normalises them itself.",
+        "takes pixels as files have them, from 0 to 255, and normalises them itself.",
     )
     export.set_defaults(run=_export)
     add = export.add_argument

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from fastconv._algorithm import ALGORITHMS
 from fastconv.bench import (
     accuracy,
     algorithms,
+    c,
     command,
     harness,
     linalg,
@@ -381,8 +383,8 @@ def test_of_equal_maxima_the_first_has_the_gradient():
 
 @pytest.mark.parametrize(
     "layers",
-    [LAYERS, loops.LAYERS, linalg.LAYERS, nets.LAYERS],
-    ids=["convolution", "loops", "linalg", "nets"],
+    [LAYERS, loops.LAYERS, linalg.LAYERS, nets.LAYERS, c.LAYERS],
+    ids=["convolution", "loops", "linalg", "nets", "c"],
 )
 def test_quick_layers_are_some_of_all(layers):
     quick = command._choose(layers, None, quick=True)
@@ -462,6 +464,23 @@ def test_networks_without_any_other_library(tmp_path):
     assert set(rows[0]) == {"network", "fastconv ms", "vs torch", "error", "torch error"}
     assert rows[0]["vs torch"] == rows[0]["error"] == rows[2]["vs torch"] == NOTHING
     assert "- ONNX Runtime is not installed" in done.stdout.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_networks_in_c_beside_their_plans(tmp_path):
+    options = ("--quick", "--rounds", "1", "--threads", "1", "--json", "samples.json")
+    done = run(tmp_path, *BENCH, "c", *options)
+    assert done.returncode == 0, done.stderr
+    samples, times = measured(tmp_path)
+    (record,), ((row, mean, lowest),) = samples["records"], tables(done.stdout)
+    assert (record["layer"], record["pass"]) == ("LeNet batch 1", "inference")
+    assert {"plan", "C alone"} <= set(record["seconds"]) <= set(c.COLUMNS)
+    for name, ms in times["inference", "LeNet batch 1"].items():
+        assert float(row[f"{name} ms"]) == near(ms, absolute=0.001)
+        assert record["errors"][name]["output"] < 1e-5
+    for name in set(record["seconds"]) - {"plan"}:
+        title = f"{name} vs plan"
+        assert row[title] == mean[title] == lowest[title]
 
 
 def test_files_are_loaded_beside_what_is_installed(tmp_path):
@@ -922,7 +941,7 @@ def test_other_commands_load_no_benchmark(tmp_path):
         (
             (),
             "bench takes either a benchmark (conv, algorithms, loops, linalg, nets, accuracy, "
-            "load, imports) or ",
+            "load, imports, c) or ",
         ),
         (("--memory", "conv"), "bench takes either a benchmark (conv, algorithms, loops, linalg, "),
         (("loops", "--batch", "0"), "batch must be at least 1, got 0"),

@@ -98,6 +98,15 @@ def add_to(commands):
     imports.add_argument(
         "--rounds", type=int, help="samples of each statement; default: 15, or 3 with --quick"
     )
+    c = _add(
+        benchmarks,
+        "c",
+        "networks written as C, with and without a CBLAS, beside their plans",
+        quick="few networks, or those of --layers, in few rounds",
+    )
+    add = c.add_argument
+    add("--layers", metavar="REGEX", help="networks whose name or origin matches, in any case")
+    add("--rounds", type=int, help="samples of each contender; default: 15, or 3 with --quick")
     bench.set_defaults(run=_run, benchmarks=", ".join(benchmarks.choices))
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "three_digits",
     "times",
     "took_part",
+    "worst_error",
     "worst_errors",
 ]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastconv._activation import NONE
-from fastconv.compiler.step import Spec, Value, dense, laid
+from fastconv.compiler.step import Spec, Value, dense
 
 __all__ = ["Emission", "Unsupported", "axes_of", "memory", "number"]
 
@@ -59,7 +59,7 @@ class Emission:
         self.stage, self.dtype = stage, np.dtype(dtype)
         self.panel = LINE // self.dtype.itemsize
         self.calls, self.arrays, self.definitions, self.unpacked = [], [], [], []
-        self.parts, self.names = {}, {}
+        self.parts, self.names, self.known = {}, {}, {}
         self.size = self.scratch = self.plain = 0
 
     def spec(self, x):
@@ -82,11 +82,15 @@ class Emission:
     def weights(self, array):
         """Where these weights begin, as C."""
         array = np.ascontiguousarray(array, self.dtype).reshape(-1)
+        content = array.tobytes()
+        if content in self.known:
+            return self.known[content]
         filled = np.zeros(-(-array.size // self.panel) * self.panel, self.dtype)
         filled[: array.size] = array
         self.arrays.append(filled)
         self.size += filled.size
-        return f"w + {self.size - filled.size}"
+        self.known[content] = f"w + {self.size - filled.size}"
+        return self.known[content]
 
     def table(self, values, kind="int64_t"):
         """The name of a static array of integers, or of doubles."""

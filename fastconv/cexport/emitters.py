@@ -6,6 +6,7 @@ import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._activation import NONE
+from fastconv._resample import pack
 from fastconv.cexport.emission import Unsupported, axes_of, number
 from fastconv.cexport.places import loops, moved, runs
 from fastconv.compiler.moves import VIEWS
@@ -19,6 +20,7 @@ __all__ = ["CALLS", "EMITTERS"]
 # Bytes of what a task reads, and pixels from which on weights are read often enough; bytes of the
 # matrix that a task makes for a CBLAS, and the length of sums from which on it has one.
 BOX, FEW, MATRIX, LONG = 64 << 10, 48, 1 << 20, 1024
+THREADS = 4  # of which each should find a task in an image that has so many times FEW pixels
 MOST_AXES = 4  # of what is not moved alone
 
 
@@ -26,15 +28,15 @@ MOST_AXES = 4  # of what is not moved alone
 
 
 def _conv(e, node, step):
-    x, w, b, residual = node.inputs
-    n, stride, padding, dilation, groups = node.options["geometry"]
+    x, w, *_ = node.inputs
+    _, stride, padding, dilation, groups = node.options["geometry"]
     geometry = _geometry.convolution(e.spec(x).shape[2:], w.shape[2:], stride, padding, dilation)
     _correlation(e, node, by_group(w, groups), geometry.frame)
 
 
 def _conv_transpose(e, node, step):
     x, w, b, residual = node.inputs
-    n, stride, padding, output_padding, groups, dilation = node.options["geometry"]
+    _, stride, padding, output_padding, groups, dilation = node.options["geometry"]
     geometry = _geometry.transposed_convolution(
         e.spec(x).shape[2:], w.shape[2:], stride, padding, dilation, output_padding
     )
@@ -96,10 +98,8 @@ def _correlation(e, node, w, frame):
     e.scratch = max(e.scratch, scratch)
 
     lists = (size, count, steps, first, spacing, taps, start, stride, extent)
-    lists = ", ".join("{%s}" % ", ".join(map(str, part)) for part in lists)
-    rest = f"{groups}, {inputs}, {outputs}, {{{', '.join(map(str, box))}}}"
-    flags = f"{int(padded)}, {int(pointwise)}"
-    shape = e.define(f"static const Conv @ = {{{lists}, {rest}, {flags}}};", "conv")
+    content = *map(_list, lists), groups, inputs, outputs, _list(box), int(padded), int(pointwise)
+    shape = e.define(f"static const Conv @ = {_list(content)};", "conv")
     e.need("activation", "conv")
     plain, way = "NULL", "sum_box"
     if depthwise:
@@ -120,13 +120,22 @@ def _correlation(e, node, w, frame):
     e.call("conv", f"&{shape}", way, "n", e.at(x), f"make_layer({layer})", "scratch", "SCRATCH")
 
 
+def _list(content):
+    """Numbers, or texts, as C's initialisers are."""
+    return f"{{{', '.join(map(str, content))}}}"
+
+
 def _box(e, box, reach, length, pointwise):
     """How many pixels a task has along each axis."""
     if pointwise:
         rows = (MATRIX if length else BOX) // (reach([1, 1, 1]) * e.dtype.itemsize)
         return [1, 1, max(FEW, rows // 12 * 12)]
 
+    pixels = math.prod(box)
+
     def too_large():
+        if math.prod(box) >= 2 * FEW and math.prod(box) > pixels / THREADS:
+            return True
         if math.prod(box) * length * e.dtype.itemsize > MATRIX:
             return True
         return math.prod(box) > FEW and reach(box) * e.dtype.itemsize > BOX
@@ -160,9 +169,7 @@ def _pool(e, node, windows, kind, divisor=(), power=1.0, floor=0.0):
 
 
 def _strided(e, node):
-    return _geometry.strided_windows(
-        e.spec(node.inputs[0]).shape[2:], *node.options["options"]
-    )
+    return _geometry.strided_windows(e.spec(node.inputs[0]).shape[2:], *node.options["options"])
 
 
 def _adaptive(e, node):
@@ -213,17 +220,8 @@ def _resample(e, node, step):
     tables = RESIZES[node.options["rule"]](x.shape, *given, options=node.options["options"])
     if any(each.outside is not None for each in tables):
         raise Unsupported("with places outside of the input")
-    tables = _geometry.three(tables, None)
-    starts, places, weights, counts = [], [], [], []
-    for each in tables:
-        at = len(places)
-        starts += [0, 1] if each is None else each.starts.tolist()
-        starts[len(starts) - (2 if each is None else len(each.starts)) :] = [
-            at + s for s in starts[len(starts) - (2 if each is None else len(each.starts)) :]
-        ]
-        places += [0] if each is None else each.places.tolist()
-        weights += [1.0] if each is None else each.weights.tolist()
-        counts.append(1 if each is None else each.output)
+    counts = _geometry.three([each.output for each in tables], 1)
+    starts, places, weights = pack(tables, np.dtype(np.float64))
     e.need("resample")
     e.call(
         "resample", e.table(_geometry.three(x.shape[2:], 1)), e.table(counts), e.table(starts),
@@ -301,7 +299,9 @@ OF_VALUE = {
     "mish": "x * tanh((x < 0 ? 0 : x) + log1p(exp(-fabs(x))))",
     "sigmoid": "1 / (1 + exp(-x))",
     "silu": "x / (1 + exp(-x))",
-    "softplus": "{a} * x > {b} ? x : (({a} * x < 0 ? 0 : {a} * x) + log1p(exp(-fabs({a} * x)))) / {a}",
+    "softplus": (
+        "{a} * x > {b} ? x : (({a} * x < 0 ? 0 : {a} * x) + log1p(exp(-fabs({a} * x)))) / {a}"
+    ),
     "softsign": "x / (1 + fabs(x))",
     "tanh": "tanh(x)",
 }  # fmt: skip
@@ -355,7 +355,7 @@ def _arithmetic(e, node, step):
     order = axes_of(output.shape)
     counts = [output.shape[axis] for axis in order]
     steps = [[_steps(e, x, output)[axis] for axis in order] for x in node.inputs]
-    (n, *counts), (first, *a), (second, *b) = counts, *steps
+    (_, *counts), (first, *a), (second, *b) = counts, *steps
     axes = _joined(list(zip(counts, a, b, strict=True)))
     if len(axes) > MOST_AXES:
         raise Unsupported("of more axes than four that do not join")
@@ -486,6 +486,8 @@ def _layer_norm_call(e, node, step, given):
 def _move(e, node, step, given=None):
     """Whatever only moves values of its first input, zeros or a fill among them."""
     specs = [e.spec(x) if isinstance(x, Value) else None for x in node.inputs]
+    if any(s is not None and s.value is None for s in specs[1:]):
+        raise Unsupported("to places that are computed")
     places = moved(step, node.inputs, specs, 0)
     fill = node.options.get("fill", 0) or 0
     nested = _moves(places)

@@ -5,7 +5,6 @@ import re
 import struct
 import zlib
 from contextlib import ExitStack
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from fastconv import _checks
 from fastconv._algorithm import algorithm
 from fastconv.cexport.emission import Emission, Unsupported, number
 from fastconv.cexport.emitters import EMITTERS
-from fastconv.compiler.plan import InferencePlan, compile, name_of_node
+from fastconv.compiler.plan import InferencePlan, _arrays, compile, describe
 from fastconv.compiler.program import Stage
 from fastconv.compiler.step import Spec
 from fastconv.io import replacement
@@ -23,6 +22,7 @@ __all__ = ["export_c"]
 
 WEIGHTS = ("arrays", "file")
 LIMITS = {"float32": 1e-5, "float64": 1e-12}  # of errors, by the largest value
+PATH = "      character(kind=c_char), intent(in) :: path(*)  ! ends with c_null_char\n"
 MAGIC, VERSION = b"fastconv weights", 1
 STORED = 2  # images of the self-test
 # So many images at a time pass through the network, as far as their values take so many bytes: more
@@ -88,7 +88,7 @@ def export_c(model, example, folder, *, name="net", weights="arrays"):
             f"and none of {', '.join(sorted(TAKEN))}, got {name!r}"
         )
     _checks.one_of("weights", weights, WEIGHTS)
-    examples = example if isinstance(example, tuple) else (example,)
+    examples = _arrays("example", example)
     plan = model if isinstance(model, InferencePlan) else compile(model, example)
     dtype = _dtype(plan)
     _check_images(plan, examples)
@@ -121,6 +121,10 @@ def _dtype(plan):
 
 def _check_images(plan, examples):
     """Raise unless the example has images, as many in each array."""
+    if len(examples) != len(plan.input_shapes):
+        raise ValueError(
+            f"example must hold {len(plan.input_shapes)} arrays, as the plan's, got {len(examples)}"
+        )
     for i, (x, shape) in enumerate(zip(examples, plan.input_shapes, strict=True)):
         if x.ndim != len(shape) or x.shape[1:] != shape[1:]:
             raise ValueError(f"example {i} must have the plan's shape {shape}, got {x.shape}")
@@ -163,13 +167,13 @@ def _emit(plan, dtype):
     stage, two = _stage(plan, 1), _stage(plan, 2)
     emission, problems = Emission(stage, dtype), []
     for node, step in zip(stage.graph.nodes, stage.steps, strict=True):
-        emission.calls.append(f"/* {name_of_node(node)}: {_sizes(step.shape)} */")
+        emission.calls.append(f"/* {describe(node)}: {_sizes(step.shape)} */")
         try:
             _check(node, step, stage, two, dtype)
             if not step.alias:
                 EMITTERS.get(node.operator, _unknown)(emission, node, step)
         except Unsupported as error:
-            problems.append(f"{name_of_node(node)} {error}".strip())
+            problems.append(f"{describe(node)} {error}".strip())
     problems += ["an output that depends on no input"] * any(
         value in stage.known for value in stage.graph.outputs
     )
@@ -190,7 +194,7 @@ def _check(node, step, stage, two, dtype):
             raise Unsupported(f"that gives {spec.dtype}")
         if two.specs[value].shape != (2, *spec.shape[1:]) or spec.shape[:1] != (1,):
             raise Unsupported(f"that gives {two.specs[value].shape} for two images")
-    if not step.by_image and node.operator not in ("call", "view", "views"):
+    if not step.by_image and node.operator != "call":  # of which the emitters know it
         raise Unsupported("that mixes images")
 
 
@@ -198,7 +202,7 @@ def _check(node, step, stage, two, dtype):
 
 
 def _read(folder, name):
-    return (resources.files("fastconv.cexport") / folder / name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / folder / name).read_text(encoding="utf-8")
 
 
 def _fill(template, **words):
@@ -273,8 +277,7 @@ def _texts(plan, emission, name, weights):
                 for side, spec in ends
             ),
             path_name=", path" if in_file else "",
-            path_type="      character(kind=c_char), intent(in) :: path(*)  ! ends with c_null_char\n"
-            * in_file,
+            path_type=PATH * in_file,
             names=", ".join(side for side, _ in ends),
             types="\n".join(
                 f"      real({name}_real), intent({side.rstrip('_0123456789')[:-3]}) :: {side}(*)"
@@ -290,7 +293,7 @@ def _texts(plan, emission, name, weights):
     }
     if in_file:
         return files | {f"{name}.weights": _header(values) + values.tobytes()}
-    return files | {f"{name}_weights.c": _arrays(name, values)}
+    return files | {f"{name}_weights.c": _compiled_in(name, values)}
 
 
 def _suffix(values, i):
@@ -411,7 +414,7 @@ def _literals(values):
     return ",\n".join(", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8))
 
 
-def _arrays(name, values):
+def _compiled_in(name, values):
     return (
         f'#include "{name}.h"\n\n#include <math.h>\n\n{_extern(name)}\n'
         f"const {name}_real {name}_weights[{values.size}] = {{\n{_literals(values)}}};\n"

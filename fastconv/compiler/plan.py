@@ -18,7 +18,7 @@ from fastconv.compiler.fuse import PRODUCTS, fuse
 from fastconv.compiler.graph import prune, recognise, trace
 from fastconv.compiler.program import Program
 
-__all__ = ["InferencePlan", "Profile", "compile", "load_plan", "name_of_node"]
+__all__ = ["InferencePlan", "Profile", "compile", "describe", "load_plan"]
 
 PROGRAMS = 8  # input shapes whose programs are kept
 TOLERANCE = {"float16": 1e-1, "float32": 1e-3, "float64": 1e-9}
@@ -91,9 +91,9 @@ def _check_specs(graph, specs):
             found, traced = specs[value], graph.spec(value)
             if found[:2] != traced[:2]:
                 raise ValueError(
-                    f"{name_of_node(node)} gives {traced.dtype} of shape {traced.shape} for the example "
-                    f"and {found.dtype} of shape {found.shape} for other values: a plan cannot "
-                    "follow shapes that depend on values"
+                    f"{describe(node)} gives {traced.dtype} of shape {traced.shape} for the "
+                    f"example and {found.dtype} of shape {found.shape} for other values: a plan "
+                    "cannot follow shapes that depend on values"
                 )
 
 
@@ -357,7 +357,7 @@ class Profile:
             for node, step in zip(stage.graph.nodes, stage.steps, strict=True):
                 spent = seconds[len(self.rows)]
                 flops = step.flops * stage.repeat
-                row = Row(name_of_node(node), step.algorithm, step.shape, stage.repeat, flops, spent)
+                row = Row(describe(node), step.algorithm, step.shape, stage.repeat, flops, spent)
                 self.rows.append(row)
         self.seconds = None if None in seconds else sum(seconds)
 
@@ -400,7 +400,7 @@ class Profile:
         draw(self, path)
 
 
-def name_of_node(node):
+def describe(node):
     """The operator, and what it does besides."""
     name = node.options.get("function", node.operator)
     if node.operator in ("call", "view"):

@@ -1,12 +1,17 @@
 #if defined(__GNUC__)
 #define RESTRICT __restrict__
 #define NOT_INLINE __attribute__((noinline)) /* where registers would not suffice */
-#if !defined(__clang__) /* which -std=c99 would forbid, and the standard allows */
-#pragma GCC optimize("fp-contract=fast")
-#endif
 #else
 #define RESTRICT
 #define NOT_INLINE
+#endif
+#if defined(__clang__) /* which would rather write a short loop out, value by value */
+#define AS_VECTORS _Pragma("clang loop unroll(disable) interleave(disable)")
+#else
+#define AS_VECTORS
+#if defined(__GNUC__) /* fused multiply-adds, which -std=c99 turns off and C allows */
+#pragma GCC optimize("fp-contract=fast")
+#endif
 #endif
 
 #define ABOVE(a, b) ((a) > (b) ? (a) : (b))
@@ -20,7 +25,7 @@
     PRAGMA(omp parallel for num_threads(threads) schedule(static) if ((values) > 16384))
 #define THREAD omp_get_thread_num()
 #else
-#define PARALLEL(values) (void)threads;
+#define PARALLEL(values) (void)threads, (void)(values);
 #define THREAD 0
 #endif
 

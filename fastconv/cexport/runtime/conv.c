@@ -14,7 +14,7 @@ typedef struct {
 #define PANEL (64 / (int)sizeof(real))
 
 /* A register tile is ROWS pixels by a panel. */
-#if defined(__GNUC__) && !defined(PLAIN_LOOPS)
+#if defined(__GNUC__) && !defined(@NAME@_PLAIN_LOOPS)
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
 #define ROWS 12
@@ -149,18 +149,28 @@ static int64_t written_at(const Conv *s, const Pixel *pixel)
     return place * s->groups * s->outputs;
 }
 
-static inline void finish(
-    const Layer *layer, int64_t n, const real *RESTRICT sums, int64_t channel, int64_t place)
+static inline void write_sums(
+    int64_t n, const real *RESTRICT sums, const real *RESTRICT bias, const real *RESTRICT residual,
+    real slope, real top, real *RESTRICT y)
 {
-    const real slope = layer->slope, top = layer->top;
-    const real *RESTRICT bias = layer->bias + channel;
-    real *RESTRICT y = layer->y + place + channel;
-    if (layer->residual) {
-        const real *RESTRICT residual = layer->residual + place + channel;
+    if (residual) {
+        AS_VECTORS
         for (int64_t i = 0; i < n; i++)
             y[i] = activated(sums[i] + bias[i] + residual[i], slope, top);
-    } else
+    } else {
+        AS_VECTORS
         for (int64_t i = 0; i < n; i++) y[i] = activated(sums[i] + bias[i], slope, top);
+    }
+}
+
+/* The sums of `n` channels from `channel` on, of the pixel that is written at `place`. */
+static inline void finish(
+    const Layer *layer, int64_t n, const real *sums, int64_t channel, int64_t place)
+{
+    const real *residual = layer->residual ? layer->residual + place + channel : NULL;
+    write_sums(
+        n, sums, layer->bias + channel, residual, layer->slope, layer->top,
+        layer->y + place + channel);
 }
 
 /* What computes a task: of its source, with as much memory as the emitter asked for. */
@@ -192,7 +202,8 @@ static void conv(
     const int64_t each = boxes[0] * boxes[1] * boxes[2];
     const int64_t image_x = s->size[0] * s->size[1] * s->size[2] * s->groups * s->inputs;
     const int64_t image_y = s->extent[0] * s->extent[1] * s->extent[2] * s->groups * s->outputs;
-    PARALLEL(images * image_y)
+    const int64_t length = s->taps[0] * s->taps[1] * s->taps[2] * s->inputs;
+    PARALLEL(images * image_y * length / 16)
     for (int64_t task = 0; task < images * each; task++) {
         const int64_t image = task / each, number = task % each;
         const int64_t at[3] = {
