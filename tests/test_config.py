@@ -67,11 +67,11 @@ def test_threads_of_the_libraries_agree_with_threadpoolctl():
 
 
 def test_limits_are_told(monkeypatch):
-    monkeypatch.setattr(_threads, "_cgroup_quota", lambda: 7)
+    monkeypatch.setattr(_threads._cgroup, "cpu_quota", lambda: 7)
     monkeypatch.setattr(os, "cpu_count", lambda: 48)
     assert ", quota of 7 CPUs" in _config.describe()["threads"]
     assert " of 48 CPUs, " in _config.describe()["threads"]
-    monkeypatch.setattr(_threads, "_cgroup_quota", lambda: None)
+    monkeypatch.setattr(_threads._cgroup, "cpu_quota", lambda: None)
     assert ", no quota of a control group" in _config.describe()["threads"]
     monkeypatch.setenv("FASTCONV_ISA", "none that is")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "5")
