@@ -305,6 +305,18 @@ def test_a_self_test_fails_where_weights_are_others(folders, tmp_path):
     assert "FAIL" in done.stdout
 
 
+@needs_compiler
+def test_weights_that_are_not_finite_stay_so(tmp_path):
+    model = chain(nn.Conv2d(2, 3, 3), nn.ReLU()).double()
+    model[0].weight.data[0, 0, 0, 0] = np.nan
+    model[0].weight.data[1, 0, 0, 0] = -np.inf
+    fastconv.export_c(model.eval(), np.ones((2, 2, 6, 6)), tmp_path)
+    files = [tmp_path / f"net{end}.c" for end in ("", "_weights", "_test")]
+    compiled(GCC, "-std=c99", "-O1", *FLAGS, *files, "-o", tmp_path / "run", "-lm")
+    done = subprocess.run([tmp_path / "run"], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def has_cblas(folder):
     """The options of a CBLAS, if there is one."""
     probe = folder / "probe.c"
