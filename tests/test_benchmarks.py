@@ -170,7 +170,7 @@ def test_one_thread_with_malloc_as_it_is_without_pytorch_and_matplotlib(tmp_path
     assert "- threads of every contender: 1" in lines
     assert any(line.startswith("- threads 1 of ") for line in lines)
     assert any(
-        re.match(r"- BLAS .*\((1 threads outside|threads not controllable)\)", line)
+        re.match(r"- BLAS .*, (1 threads outside|threads not controllable)$", line)
         for line in lines
     )
     assert "with malloc as it is by default" in done.stdout

@@ -93,7 +93,11 @@ sys.exit(main(["info"]))
 """
     environment = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     shown, printed = done.stdout.split("--\n")
     assert shown == printed

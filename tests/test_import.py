@@ -1,14 +1,14 @@
 """An import brings what fastconv needs and no more, and leaves the process as it was."""
 
 import ast
-import json
 import os
 import pickle
-import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import conftest
 import pytest
 
 import fastconv
@@ -24,17 +24,9 @@ LATER = (
 
 
 def python(script, **environment):
-    """What a script prints as JSON, run in a new process; nothing else may be on stdout."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    """What a script prints as JSON, run in a new process in which warnings are errors."""
+    with tempfile.TemporaryDirectory() as folder:
+        return conftest.python(Path(folder), script, "-W", "error", **environment)
 
 
 # What is loaded
@@ -138,7 +130,8 @@ import numpy as np
 c = ctypes.CDLL(None)  # with the mathematical functions: Python itself needs them
 
 def files(pattern):
-    maps = open("/proc/self/maps").read()
+    with open("/proc/self/maps") as file:
+        maps = file.read()
     return sorted(set(re.findall(rf"/\\S*/{pattern}\\S*", maps)))
 
 def call(library, names):

@@ -415,13 +415,13 @@ def _conv_rule(needs, x, w, b, *, options, algorithm, prepared=None):
         images = channels_last(x[None] if call.unbatched else x) if image is None else image
         weights = by_group(w, call.groups) if kernels is None else kernels
         dy = channels_last(g[None] if call.unbatched else g)
-        dx, dw, db = _gradients(needs, images, weights, dy, call.geometry, w.ndim, algorithm)
+        dx, dw, db = _gradients(images, weights, dy, needs, call.geometry, w.ndim, algorithm)
         return (dx[0] if needs[0] and call.unbatched else dx), dw, db
 
     return result, backward
 
 
-def _gradients(needs, images, kernels, dy, geometry, ndim, algorithm):
+def _gradients(images, kernels, dy, needs, geometry, ndim, algorithm):
     """Of logical axes, by images, weight and bias."""
     dx = dw = db = None
     if needs[0]:
@@ -467,7 +467,7 @@ def _conv_bordered_rule(needs, x, w, b, *, options, mode, algorithm, prepared):
         inside = spread(x, axes)
         whole = _geometry.convolution(inside.shape[2:], kernel, stride, 0, dilation)
         dy, images = channels_last(g[None] if unbatched else g), channels_last(inside)
-        dx, dw, db = _gradients(needs, images, kernels, dy, whole, w.ndim, algorithm)
+        dx, dw, db = _gradients(images, kernels, dy, needs, whole, w.ndim, algorithm)
         if needs[0]:
             dx = fold_border(dx, axes, x.shape)
             dx = dx[0] if unbatched else dx

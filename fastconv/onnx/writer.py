@@ -49,6 +49,7 @@ _RANDOM = (
 # Rules that have no emitter, and why.
 NOT_WRITTEN = {
     "autograd.ops._both": _PART,
+    "functional.conv._conv_bordered_rule": "a trace has the padding and the convolution instead",
     "functional.dropout._alpha_dropout_rule": _RANDOM,
     "functional.dropout._dropout_rule": _RANDOM,
     "functional.norm._by_sample": _PART,
