@@ -26,6 +26,27 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 # Values that a buffer of NumPy's has, which reductions and conversions took before 2.0.
 BUFFER = 8192 if np.lib.NumpyVersion(np.__version__) < "2.0.0" else 0
 
+# Functions of one value, by name in fastconv.functional and in PyTorch's.
+POINTWISE = [
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "sigmoid",
+    "logsigmoid",
+    "tanh",
+    "softplus",
+    "softsign",
+    "hardtanh",
+    "hardsigmoid",
+    "hardswish",
+]
+
 hypothesis.settings.register_profile(
     "fastconv", deadline=None, derandomize=True, database=None, max_examples=60
 )

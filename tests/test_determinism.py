@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import forward_backward, python, vectors
+from conftest import POINTWISE, forward_backward, python, vectors
 
 import fastconv
 import fastconv.functional as F
@@ -157,25 +157,6 @@ def evaluated(x):
     return F.batch_norm(x, mean, mean * mean + 1)
 
 
-POINTWISE = [
-    "relu",
-    "relu6",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "celu",
-    "gelu",
-    "silu",
-    "mish",
-    "sigmoid",
-    "logsigmoid",
-    "tanh",
-    "softplus",
-    "softsign",
-    "hardtanh",
-    "hardsigmoid",
-    "hardswish",
-]
 OTHERS = {
     "batch_norm": evaluated,
     "group_norm": norm(F.group_norm, num_groups=3),

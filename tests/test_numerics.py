@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from conftest import POINTWISE
 from numpy.testing import assert_array_equal
 
 import fastconv
@@ -147,27 +148,6 @@ def specials(dtype, shape=(6, 8, 12, 13)):
         x[image, 1, 4, 5] = x[image, 2, 0, 0] = one
         x[image, 1, 5, 5] = x[image, 3, 11, 12] = other
     return x
-
-
-POINTWISE = [
-    "relu",
-    "relu6",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "celu",
-    "gelu",
-    "silu",
-    "mish",
-    "sigmoid",
-    "logsigmoid",
-    "tanh",
-    "softplus",
-    "softsign",
-    "hardtanh",
-    "hardsigmoid",
-    "hardswish",
-]
 
 
 def pointwise(name):
