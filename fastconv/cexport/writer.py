@@ -178,7 +178,7 @@ def _made(graph):
 def _emit(plan, dtype):
     """The :class:`Emission` of all steps, for an image."""
     stage, two = _stage(plan, 1), _stage(plan, 2)
-    emission, problems = Emission(stage, dtype), []
+    emission, problems = Emission(stage, dtype, plan.input_shapes[0][0]), []
     for node, step in zip(stage.graph.nodes, stage.steps, strict=True):
         emission.calls.append(f"/* {describe(node)}: {_sizes(step.shape)} */")
         try:
@@ -278,7 +278,8 @@ def _texts(plan, emission, name, weights):
             path=", const char *path" if in_file else "",
             null_path=" || !path" if in_file else "",
             set_weights=_indented(_set_weights(name, in_file)),
-            unpack=_indented(_unpack(emission, name, in_file)),
+            unpack=_indented(_unpack(emission)),
+            transformed="    const real *const u = model->transformed;" * bool(emission.transforms),
             free="    free((void *)(uintptr_t)model->weights);" if in_file else "",
             **words,
         ),
@@ -325,7 +326,7 @@ def _values(emission):
 
 def _parts(emission):
     """The runtime's files, those first that others need."""
-    order = ("base", "activation", "conv", "dense", "depthwise", "product")
+    order = ("base", "activation", "conv", "dense", "depthwise", "product", "winograd")
     needed = {"base": None, **emission.parts}
     return [*(part for part in order if part in needed), *(p for p in needed if p not in order)]
 
@@ -387,20 +388,30 @@ def _set_weights(name, in_file):
     ]
 
 
-def _unpack(emission, name, in_file):
-    if not emission.unpacked:
-        return []
+def _unpack(emission):
+    """What is made of the weights, besides."""
+    lines = ["const real *const w = made->weights;"] * bool(emission.transforms)
+    if emission.transforms:
+        lines += _made_of("transformed", emission.transformed, emission.transforms)
+    if emission.unpacked:
+        lines += [
+            "#ifdef @NAME@_USE_CBLAS",
+            *["const real *const w = made->weights;"] * (not emission.transforms),
+            *_made_of("plain", emission.plain, emission.unpacked),
+            "#endif",
+        ]
+    return lines
+
+
+def _made_of(field, size, statements):
     return [
-        "#ifdef @NAME@_USE_CBLAS",
-        "const real *const w = made->weights;",
-        f"real *const plain = (real *)malloc({emission.plain} * sizeof(real));",
-        "if (!plain) {",
+        f"real *const {field} = (real *)malloc({size} * sizeof(real));",
+        f"if (!{field}) {{",
         "    @name@_free(made);",
         "    return @NAME@_NO_MEMORY;",
         "}",
-        *emission.unpacked,
-        "made->plain = plain;",
-        "#endif",
+        f"made->{field} = {field};",
+        *statements,
     ]
 
 
