@@ -88,8 +88,8 @@ def _correlation(e, node, w, frame):
     )
     if pointwise:
         size = count = extent = [1, 1, math.prod(size)]
-    length = math.prod(taps) * inputs
     tile = _tile(e, node, w, frame)
+    length = math.prod(taps) * inputs
     product = length > LONG and outputs >= e.panel and not tile
     depthwise = inputs == outputs == 1 and groups > 1
 
@@ -101,6 +101,7 @@ def _correlation(e, node, w, frame):
     scratch = reach(box) + e.panel if padded else 0
     if product:
         scratch += math.prod(box) * (outputs + (0 if pointwise else length))
+
     lists = (size, count, steps, first, spacing, taps, start, stride, extent)
     content = *map(_list, lists), groups, inputs, outputs, _list(box), int(padded), int(pointwise)
     shape = e.define(f"static const Conv @ = {_list(content)};", "conv")
@@ -123,9 +124,10 @@ def _correlation(e, node, w, frame):
     )  # fmt: skip
     layer = f"make_layer({layer})"
     if tile:
-        scratch = _winograd(e, shape, tile, w.shape, weights, e.at(x), layer)
-        scratch += reach([1, 1, 1]) if padded else 0  # for tiles by the definition
+        scratch = reach([1, 1, 1]) if padded else 0  # for tiles by the definition
+        scratch += _winograd(e, shape, tile, w.shape, weights, e.at(x), layer)
     else:
+        e.need("boxes")
         e.call("conv", f"&{shape}", way, "n", e.at(x), layer, "scratch", "SCRATCH")
     e.scratch = max(e.scratch, scratch)
 
@@ -150,9 +152,7 @@ def _winograd(e, shape, tile, w_shape, weights, x, layer):
     block = TILES if values * TILES * e.dtype.itemsize <= TRANSFORMED else TILES // 2
     e.need("winograd")
     function = e.define(f"WINOGRAD(@, {scheme})", "winograd")
-    matrices = [
-        e.table(_matrix(n, reach), "double") for n, reach in zip(points, taps, strict=True)
-    ]
+    matrices = [e.table(_matrix(n, reach), "double") for n, reach in zip(points, taps, strict=True)]
     u = f"u + {e.transformed}"
     made = f"transformed + {e.transformed}"
     arguments = ", ".join([f"&{shape}", f"&{function}", *matrices, weights, made])
