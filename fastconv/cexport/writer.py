@@ -40,7 +40,7 @@ def export_c(model, example, folder, *, name="net", weights="arrays"):
         As for :func:`fastconv.compile`.
     example : ndarray or tuple of ndarray
         The inputs, (N, ...) each, of the dtype that the model's parameters have. The C takes any
-        number of images of these sizes.
+        number of images of these sizes; its convolutions are chosen as the plan's for N of them.
     folder : str or os.PathLike
         Made if there is none; files of the same names in it are replaced, all or none.
     name : str, default "net"
