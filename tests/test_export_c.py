@@ -127,6 +127,27 @@ class Shapes(nn.Module):
         return self.wide(x), self.dense(x.permute((0, 2, 3, 1)).reshape((-1, 130 * 16))[:, :1400])
 
 
+def tiles():
+    """Whatever Winograd's algorithm has in C: kernels, borders, spacing, ends of panels."""
+    layers = [
+        nn.Conv2d(24, 19, 3, padding=1),
+        nn.Conv2d(24, 16, 5, padding=(2, 0), bias=False),
+        nn.Conv2d(24, 5, 3, padding=2, dilation=2),
+        nn.ConvTranspose2d(24, 16, 3),
+        chain(
+            nn.Conv2d(24, 16, 5),
+            nn.Residual(chain(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16))),
+            nn.ReLU(),
+        ),
+        chain(nn.Flatten(2), nn.Conv1d(24, 33, 3, padding=4, dilation=3), nn.LeakyReLU(0.1)),
+        chain(nn.Flatten(2), nn.Conv1d(24, 16, 5)),
+    ]
+    return Outputs(layers)
+
+
+SCHEMES = 8  # of those layers
+
+
 def randomised(model, dtype):
     rng = np.random.default_rng(1)
     for parameter in model.parameters():
@@ -146,6 +167,7 @@ NETWORKS = {
     "rows": (activations, [(12,)]),
     "images": (Images, [(4, 8, 6), (4, 8, 6)]),
     "shapes": (Shapes, [(130, 4, 4)]),
+    "tiles": (tiles, [(24, 13, 11)]),
 }
 
 
@@ -154,8 +176,11 @@ def export(folder, name, dtype, images=2, **options):
     model = randomised(build(), dtype)
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((images, *shape)).astype(dtype) for shape in shapes]
+    if name == "tiles":  # of which the self-test has a tile by the definition
+        inputs[0][1, 3, 6, 5] = np.inf
     example = tuple(inputs) if len(inputs) > 1 else inputs[0]
-    fastconv.export_c(model, example, folder / name, name=name, **options)
+    with fastconv.algorithm("winograd" if name == "tiles" else "auto"):
+        fastconv.export_c(model, example, folder / name, name=name, **options)
     return model
 
 
@@ -229,7 +254,7 @@ def assert_close(found, truth, dtype):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"tiles"}))
 def test_c_computes_what_python_does(name, dtype, tmp_path, monkeypatch, rng):
     monkeypatch.setattr(writer, "CACHE", 0)  # an image at a time
     images = 3
@@ -248,12 +273,13 @@ def test_c_computes_what_python_does(name, dtype, tmp_path, monkeypatch, rng):
 # How it compiles ----------------------------------------------------------------------------------
 
 CLANG = shutil.which("clang")
-MANY = ("two", "rows", "shapes", "images")
+MANY = ("two", "rows", "shapes", "images", "tiles")
 BUILDS = {
     "sanitised": (GCC, ["-std=c99", "-O1", "-g", "-fsanitize=address,undefined",
                         "-fno-sanitize-recover=all"]),
     "vectors": (GCC, ["-std=c99", "-O3", "-mavx2", "-mfma", "-fopenmp"]),
-    "plain loops": (GCC, ["-std=c99", "-O2", "-DTWO_PLAIN_LOOPS", "-DIMAGES_PLAIN_LOOPS"]),
+    "plain loops": (GCC, ["-std=c99", "-O2", "-DTWO_PLAIN_LOOPS", "-DIMAGES_PLAIN_LOOPS",
+                          "-DTILES_PLAIN_LOOPS"]),
     "c++": (shutil.which("g++"), ["-x", "c++", "-O1"]),
     "clang": (CLANG, ["-std=c99", "-O2"]),
     "clang c++": (shutil.which("clang++"), ["-x", "c++", "-O1"]),
@@ -278,7 +304,7 @@ def test_the_self_tests_pass(build, folders, tmp_path):
         pytest.skip("there is no such compiler")
     if build == "vectors" and not re.search(r"\bavx2\b", Path("/proc/cpuinfo").read_text()):
         pytest.skip("the processor has no AVX2")
-    names = [*MANY, "three"] if build == "sanitised" else ["two", "images"]
+    names = [*MANY, "three"] if build == "sanitised" else ["two", "images", "tiles"]
     for name in names:
         files = [*sources(folders, name), folders / name / f"{name}_test.c"]
         program = tmp_path / name
@@ -366,6 +392,43 @@ def test_threads_change_no_bit(folders, tmp_path, rng):
         for a, b in zip(one, found[i], strict=True):
             assert a[i:].tobytes() == b.tobytes()
     library.call("free", library.model)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+def test_winograd_in_tiles_of_all_images(dtype, tmp_path, rng):
+    model = export(tmp_path, "tiles", dtype)
+    assert (tmp_path / "tiles" / "tiles.c").read_text().count(" conv_winograd(&") == SCHEMES
+    library = Library(tmp_path, "tiles", dtype, "-fopenmp", "-O2")
+    assert library.init() == OK
+    x = rng.standard_normal((7, 24, 13, 11)).astype(dtype)
+    wild = x.copy()
+    wild[2, 3, 6, 5], wild[4, 23, 0, 10], wild[5, 0, 12, 0] = np.inf, np.nan, -np.inf
+    with fastconv.algorithm("gemm"):
+        model = model.double()
+        truth, wild_truth = (results(model, [x.astype(np.float64)]) for x in (x, wild))
+    shapes = [y.shape for y in truth]
+    one, two, five = (library.run([x], shapes, threads) for threads in (1, 2, 5))
+    assert_close(one, truth, dtype)
+    found = library.run([wild], shapes)
+    last = library.run([x[6:]], [(1, *shape[1:]) for shape in shapes])
+    for i, (y, expected) in enumerate(zip(found, wild_truth, strict=True)):
+        assert one[i].tobytes() == two[i].tobytes() == five[i].tobytes()
+        assert one[i][6:].tobytes() == last[i].tobytes()
+        known = np.isfinite(expected)
+        assert 0 < known.sum() < known.size
+        np.testing.assert_array_equal(y[~known], expected[~known], str(i))
+        assert_close([y[known]], [expected[known]], dtype)
+    library.call("free", library.model)
+
+
+def test_the_algorithm_that_is_asked_for_is_respected(tmp_path):
+    x = np.ones((8, 32, 16, 16), np.float32)
+    for given, count in ((None, 1), ("direct", 0), ("gemm", 0), ("winograd", 1)):
+        fastconv.export_c(nn.Conv2d(32, 32, 3, algorithm=given).eval(), x, tmp_path)
+        text = (tmp_path / "net.c").read_text()
+        assert text.count(" conv_winograd(&") == count, given
+        assert ("Winograd" in text) == bool(count)
 
 
 # What it refuses ----------------------------------------------------------------------------------

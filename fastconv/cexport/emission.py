@@ -53,14 +53,21 @@ class Emission:
         What a CBLAS needs besides: statements that make it of the weights.
     plain : int
         How many values these make.
+    transforms : list of str
+        Statements that make of the weights what Winograd's algorithm needs besides.
+    transformed : int
+        How many values these make.
+    images : int
+        Of a usual call.
     """
 
-    def __init__(self, stage, dtype):
-        self.stage, self.dtype = stage, np.dtype(dtype)
+    def __init__(self, stage, dtype, images):
+        self.stage, self.dtype, self.images = stage, np.dtype(dtype), images
         self.panel = LINE // self.dtype.itemsize
-        self.calls, self.arrays, self.definitions, self.unpacked = [], [], [], []
+        self.calls, self.arrays, self.definitions = [], [], []
+        self.unpacked, self.transforms = [], []
         self.parts, self.names, self.known = {}, {}, {}
-        self.size = self.scratch = self.plain = 0
+        self.size = self.scratch = self.plain = self.transformed = 0
 
     def spec(self, x):
         """Of a Value or a constant."""

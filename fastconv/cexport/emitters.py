@@ -6,6 +6,7 @@ import numpy as np
 
 from fastconv import _checks, _geometry
 from fastconv._activation import NONE
+from fastconv._plan import Shape, choose
 from fastconv._resample import pack
 from fastconv.cexport.emission import Unsupported, axes_of, number
 from fastconv.cexport.places import loops, moved, runs
@@ -21,6 +22,10 @@ __all__ = ["CALLS", "EMITTERS"]
 # matrix that a task makes for a CBLAS, and the length of sums from which on it has one.
 BOX, FEW, MATRIX, LONG = 64 << 10, 48, 1 << 20, 1024
 THREADS = 4  # of which each should find a task in an image that has so many times FEW pixels
+# Of tiles of Winograd's algorithm: how many are transformed at a time, of more values than these
+# half as many; and the points that the C knows, but for infinity.
+TILES, TRANSFORMED = 24, 1 << 18
+POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)
 MOST_AXES = 4  # of what is not moved alone
 
 
@@ -83,8 +88,9 @@ def _correlation(e, node, w, frame):
     )
     if pointwise:
         size = count = extent = [1, 1, math.prod(size)]
+    tile = _tile(e, node, w, frame)
     length = math.prod(taps) * inputs
-    product = length > LONG and outputs >= e.panel
+    product = length > LONG and outputs >= e.panel and not tile
     depthwise = inputs == outputs == 1 and groups > 1
 
     def reach(box):
@@ -95,7 +101,6 @@ def _correlation(e, node, w, frame):
     scratch = reach(box) + e.panel if padded else 0
     if product:
         scratch += math.prod(box) * (outputs + (0 if pointwise else length))
-    e.scratch = max(e.scratch, scratch)
 
     lists = (size, count, steps, first, spacing, taps, start, stride, extent)
     content = *map(_list, lists), groups, inputs, outputs, _list(box), int(padded), int(pointwise)
@@ -117,7 +122,57 @@ def _correlation(e, node, w, frame):
         [weights, plain, _bias(e, b, groups * outputs), e.at(residual),
          *e.activation(node.options), e.at(node.output)]
     )  # fmt: skip
-    e.call("conv", f"&{shape}", way, "n", e.at(x), f"make_layer({layer})", "scratch", "SCRATCH")
+    layer = f"make_layer({layer})"
+    if tile:
+        scratch = reach([1, 1, 1]) if padded else 0  # for tiles by the definition
+        scratch += _winograd(e, shape, tile, w.shape, weights, e.at(x), layer)
+    else:
+        e.need("boxes")
+        e.call("conv", f"&{shape}", way, "n", e.at(x), layer, "scratch", "SCRATCH")
+    e.scratch = max(e.scratch, scratch)
+
+
+def _tile(e, node, w, frame):
+    """The outputs of a tile, where the plan takes Winograd's algorithm and the C has the scheme."""
+    groups, outputs, *taps, inputs = w.shape
+    shape = Shape(e.images, groups, outputs, inputs, e.dtype.itemsize)
+    _, tile = choose(shape, frame, node.options.get("algorithm", "auto"), True)
+    if not tile or frame.step != (1, 1, 1) or taps[0] > 1 or inputs < e.panel:
+        return None
+    points = {side + reach - 1 for side, reach in zip(tile, taps[1:], strict=True)}
+    return tile if points <= {1, 6, 8} and np.isfinite(w).all() else None
+
+
+def _winograd(e, shape, tile, w_shape, weights, x, layer):
+    """Call it; how many values a thread works in."""
+    _, outputs, _, *taps, inputs = w_shape
+    scheme = ", ".join(f"{side}, {reach}" for side, reach in zip(tile, taps, strict=True))
+    points = [side + reach - 1 for side, reach in zip(tile, taps, strict=True)]
+    values = math.prod(points) * (inputs + e.panel)
+    block = TILES if values * TILES * e.dtype.itemsize <= TRANSFORMED else TILES // 2
+    e.need("winograd")
+    function = e.define(f"WINOGRAD(@, {scheme})", "winograd")
+    matrices = [e.table(_matrix(n, reach), "double") for n, reach in zip(points, taps, strict=True)]
+    u = f"u + {e.transformed}"
+    made = f"transformed + {e.transformed}"
+    arguments = ", ".join([f"&{shape}", f"&{function}", *matrices, weights, made])
+    e.transforms.append(f"transform_weights({arguments});")
+    e.transformed += math.prod(points) * inputs * (-(-outputs // e.panel) * e.panel)
+    e.call(
+        "conv_winograd", f"&{shape}", f"&{function}", block, "n", x, layer, u, "scratch",
+        "SCRATCH",
+    )  # fmt: skip
+    return values * block + 2 * math.prod(points) * e.panel + inputs + e.panel
+
+
+def _matrix(points, taps):
+    """G of F(points - taps + 1, taps): powers of a point, over its distances from the others."""
+    known = POINTS[: points - 1]
+    rows = [
+        [p**k / math.prod(p - other for other in known if other != p) for k in range(taps)]
+        for p in known
+    ]
+    return [*rows, [0.0] * (taps - 1) + [1.0]]
 
 
 def _list(content):

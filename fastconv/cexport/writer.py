@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from fastconv import _checks
-from fastconv._algorithm import algorithm
 from fastconv.cexport.emission import Emission, Unsupported, number
 from fastconv.cexport.emitters import EMITTERS
 from fastconv.compiler.plan import InferencePlan, _arrays, compile, describe
@@ -41,7 +40,7 @@ def export_c(model, example, folder, *, name="net", weights="arrays"):
         As for :func:`fastconv.compile`.
     example : ndarray or tuple of ndarray
         The inputs, (N, ...) each, of the dtype that the model's parameters have. The C takes any
-        number of images of these sizes.
+        number of images of these sizes; its convolutions are chosen as the plan's for N of them.
     folder : str or os.PathLike
         Made if there is none; files of the same names in it are replaced, all or none.
     name : str, default "net"
@@ -139,7 +138,7 @@ def _check_images(plan, examples):
 def _truth(plan, examples):
     """Some images, what the network makes of them by the exact path, and the limit of errors.
 
-    Deep networks may amplify rounding beyond the usual one: where another of our algorithms differs
+    Deep networks may amplify rounding beyond the usual one: where the plan's own algorithms differ
     by more than that already, the limit is twice as much.
     """
     rng = np.random.default_rng(0)
@@ -149,9 +148,8 @@ def _truth(plan, examples):
         constant = x.size and (x == x.flat[0]).all()
         stored.append(rng.standard_normal(x.shape).astype(x.dtype) if constant else np.array(x))
     found = []
-    for name in ("gemm", "auto"):
-        with algorithm(name):
-            results = InferencePlan(plan.graph, [x.shape for x in stored])(*stored)
+    for graph in (_exact(plan.graph), plan.graph):
+        results = InferencePlan(graph, [x.shape for x in stored])(*stored)
         found.append(results if isinstance(results, tuple) else (results,))
     limit = LIMITS[stored[0].dtype.name]
     for y, other in zip(*found, strict=True):
@@ -160,6 +158,16 @@ def _truth(plan, examples):
         largest = np.abs(y[known]).max(initial=0)
         limit = max(limit, 2 * float(difference) / max(float(largest), 1e-300))
     return stored, found[0], limit
+
+
+def _exact(graph):
+    """The graph with every convolution by the definition."""
+    exact = {"algorithm": "gemm"}
+    nodes = [
+        node._replace(options=node.options | exact) if "algorithm" in node.options else node
+        for node in graph.nodes
+    ]
+    return graph._replace(nodes=nodes)
 
 
 def _stage(plan, count):
@@ -178,7 +186,7 @@ def _made(graph):
 def _emit(plan, dtype):
     """The :class:`Emission` of all steps, for an image."""
     stage, two = _stage(plan, 1), _stage(plan, 2)
-    emission, problems = Emission(stage, dtype), []
+    emission, problems = Emission(stage, dtype, plan.input_shapes[0][0]), []
     for node, step in zip(stage.graph.nodes, stage.steps, strict=True):
         emission.calls.append(f"/* {describe(node)}: {_sizes(step.shape)} */")
         try:
@@ -278,7 +286,8 @@ def _texts(plan, emission, name, weights):
             path=", const char *path" if in_file else "",
             null_path=" || !path" if in_file else "",
             set_weights=_indented(_set_weights(name, in_file)),
-            unpack=_indented(_unpack(emission, name, in_file)),
+            unpack=_indented(_unpack(emission)),
+            transformed="    const real *const u = model->transformed;" * bool(emission.transforms),
             free="    free((void *)(uintptr_t)model->weights);" if in_file else "",
             **words,
         ),
@@ -325,7 +334,9 @@ def _values(emission):
 
 def _parts(emission):
     """The runtime's files, those first that others need."""
-    order = ("base", "activation", "conv", "dense", "depthwise", "product")
+    order = (
+        "base", "activation", "conv", "boxes", "dense", "depthwise", "product", "winograd",
+    )  # fmt: skip
     needed = {"base": None, **emission.parts}
     return [*(part for part in order if part in needed), *(p for p in needed if p not in order)]
 
@@ -387,20 +398,30 @@ def _set_weights(name, in_file):
     ]
 
 
-def _unpack(emission, name, in_file):
-    if not emission.unpacked:
-        return []
+def _unpack(emission):
+    """What is made of the weights, besides."""
+    lines = ["const real *const w = made->weights;"] * bool(emission.transforms)
+    if emission.transforms:
+        lines += _made_of("transformed", emission.transformed, emission.transforms)
+    if emission.unpacked:
+        lines += [
+            "#ifdef @NAME@_USE_CBLAS",
+            *["const real *const w = made->weights;"] * (not emission.transforms),
+            *_made_of("plain", emission.plain, emission.unpacked),
+            "#endif",
+        ]
+    return lines
+
+
+def _made_of(field, size, statements):
     return [
-        "#ifdef @NAME@_USE_CBLAS",
-        "const real *const w = made->weights;",
-        f"real *const plain = (real *)malloc({emission.plain} * sizeof(real));",
-        "if (!plain) {",
+        f"real *const {field} = (real *)malloc({size} * sizeof(real));",
+        f"if (!{field}) {{",
         "    @name@_free(made);",
         "    return @NAME@_NO_MEMORY;",
         "}",
-        *emission.unpacked,
-        "made->plain = plain;",
-        "#endif",
+        f"made->{field} = {field};",
+        *statements,
     ]
 
 

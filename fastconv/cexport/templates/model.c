@@ -17,7 +17,7 @@ typedef @name@_real real;
 @definitions@
 struct @name@_model {
     const real *weights;
-    real *plain;
+    real *plain, *transformed;
 };
 
 @load@
@@ -30,6 +30,7 @@ static void run_images(
 {
     const real *const w = model->weights;
     real *const scratch = m + n * EACH;
+@transformed@
     (void)w;
     (void)scratch;
 @calls@
@@ -73,7 +74,7 @@ int @name@_init(@name@_model **model@path@)
     if (!model@null_path@) return @NAME@_NULL_POINTER;
     made = (@name@_model *)malloc(sizeof *made);
     if (!made) return @NAME@_NO_MEMORY;
-    made->plain = NULL;
+    made->plain = made->transformed = NULL;
 @set_weights@
 @unpack@
     *model = made;
@@ -85,6 +86,7 @@ void @name@_free(@name@_model *model)
     if (!model) return;
 @free@
     free(model->plain);
+    free(model->transformed);
     free(model);
 }
 
