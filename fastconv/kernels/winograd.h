@@ -3,8 +3,9 @@
  * F(m, r) gives m outputs of r taps from n = m + r - 1 products, one for each interpolation point:
  * 0, 1 and infinity for n = 3, also -1 for n = 4, 2 for n = 5, -2 for n = 6, and 1/2 and -1/2 for
  * n = 8 (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section
- * 4; the matrices as in appendix A, where the last point's signs are both turned). y = A^T [(G g) * (B^T d)]: B depends
- * on the points alone, A and G are powers of the points, and r = 1 is no transform at all.
+ * 4; the matrices as in appendix A, where the last point's signs are both turned).
+ * y = A^T [(G g) * (B^T d)]: B depends on the points alone, A and G are powers of the points, and
+ * r = 1 is no transform at all.
  *
  * With step 2, the inputs at even places meet the taps at even places, the odd ones the odd: for
  * three taps the sum of F(m, 2) and F(m, 1), whose m products all have one weight. So an axis has
@@ -15,14 +16,22 @@
 
 #include "direct.h"
 
+/* Where a tile's inputs or outputs are: (i, j) at first + i * row + j * col, in values, or, of a
+ * tile that stands over the edge, at each[i * width + j]. */
 typedef struct {
-    int itemsize;
+    void *first;
+    ptrdiff_t row, col;
+    void **each; /* NULL inside of the image */
+} winograd_places;
+
+typedef struct {
     int tile_h, tile_w, taps_h, taps_w, step_h, step_w;
     int side_h, side_w, distinct_h, distinct_w; /* products, as many as inputs; weights of them */
-    void (*input)(const void *const *, ptrdiff_t, void *, ptrdiff_t);
-    int (*output)(const void *, ptrdiff_t, const void *, void *const *, int, const Epilogue *);
+    void (*input)(const winograd_places *, ptrdiff_t, void *, ptrdiff_t);
+    int (*output)(
+        const void *, ptrdiff_t, const void *, const winograd_places *, int, const Epilogue *);
     void (*weights)(const void *, const ptrdiff_t *, ptrdiff_t, int, void *, ptrdiff_t);
-    void (*output_adjoint)(const void *const *, int, ptrdiff_t, void *, ptrdiff_t);
+    void (*output_adjoint)(const winograd_places *, int, ptrdiff_t, void *, ptrdiff_t);
     int (*weights_adjoint)(const void *, ptrdiff_t, int, int, void *, ptrdiff_t, ptrdiff_t);
 } winograd_transforms;
 
@@ -30,6 +39,10 @@ typedef struct {
 
 #define STAGE 8
 #define MOST_ROWS 16
+#define BODY static inline __attribute__((always_inline))
+#define PLACE(at, inside, i, j, width)                                                          \
+    ((inside) ? (T *)(at).first + (i) * (at).row + (j) * (at).col                               \
+              : (T *)(at).each[(i) * (width) + (j)])
 
 /* B^T */
 #define TRANSFORM_INPUT(m, r, s, d, o)                                                          \
@@ -331,292 +344,36 @@ typedef struct {
 #define SIDE(m, r, s) ((s) * ((m) - 1) + (r))
 #define DISTINCT(m, r, s) ((s) == 2 ? (m) + 2 : (r) == 1 ? 1 : (m) + (r) - 1)
 
+/* Names of a type, and of a scheme with it. */
+#define JOIN_(name, type) name##_##type
+#define JOIN(name, type) JOIN_(name, type)
+#define LABEL_(name, type, mh, rh, sh, mw, rw, sw)                                              \
+    name##_##type##_##mh##x##mw##_##rh##x##rw##_##sh##x##sw
+#define LABEL(...) LABEL_(__VA_ARGS__)
+#define GET_M_H(mh, rh, sh, mw, rw, sw) mh
+#define GET_R_H(mh, rh, sh, mw, rw, sw) rh
+#define GET_S_H(mh, rh, sh, mw, rw, sw) sh
+#define GET_M_W(mh, rh, sh, mw, rw, sw) mw
+#define GET_R_W(mh, rh, sh, mw, rw, sw) rw
+#define GET_S_W(mh, rh, sh, mw, rw, sw) sw
+#define GET_ALL(...) __VA_ARGS__
+
 #define T float
-#define NAME(x) x##_float_4x4_3x3_1x1
-#define M_H 4
-#define R_H 3
-#define S_H 1
-#define M_W 4
-#define R_W 3
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_2x2_3x3_1x1
-#define M_H 2
-#define R_H 3
-#define S_H 1
-#define M_W 2
-#define R_W 3
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_4x4_5x5_1x1
-#define M_H 4
-#define R_H 5
-#define S_H 1
-#define M_W 4
-#define R_W 5
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_2x2_5x5_1x1
-#define M_H 2
-#define R_H 5
-#define S_H 1
-#define M_W 2
-#define R_W 5
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_1x4_1x5_1x1
-#define M_H 1
-#define R_H 1
-#define S_H 1
-#define M_W 4
-#define R_W 5
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_1x6_1x3_1x1
-#define M_H 1
-#define R_H 1
-#define S_H 1
-#define M_W 6
-#define R_W 3
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_1x4_1x3_1x1
-#define M_H 1
-#define R_H 1
-#define S_H 1
-#define M_W 4
-#define R_W 3
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_4x4_3x3_2x2
-#define M_H 4
-#define R_H 3
-#define S_H 2
-#define M_W 4
-#define R_W 3
-#define S_W 2
-#include "winograd_template.h"
-#define NAME(x) x##_float_2x2_3x3_2x2
-#define M_H 2
-#define R_H 3
-#define S_H 2
-#define M_W 2
-#define R_W 3
-#define S_W 2
-#include "winograd_template.h"
-#define NAME(x) x##_float_4x4_2x2_1x1
-#define M_H 4
-#define R_H 2
-#define S_H 1
-#define M_W 4
-#define R_W 2
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_4x4_1x2_1x1
-#define M_H 4
-#define R_H 1
-#define S_H 1
-#define M_W 4
-#define R_W 2
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_4x4_2x1_1x1
-#define M_H 4
-#define R_H 2
-#define S_H 1
-#define M_W 4
-#define R_W 1
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_2x2_2x2_1x1
-#define M_H 2
-#define R_H 2
-#define S_H 1
-#define M_W 2
-#define R_W 2
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_2x2_1x2_1x1
-#define M_H 2
-#define R_H 1
-#define S_H 1
-#define M_W 2
-#define R_W 2
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_float_2x2_2x1_1x1
-#define M_H 2
-#define R_H 2
-#define S_H 1
-#define M_W 2
-#define R_W 1
-#define S_W 1
-#include "winograd_template.h"
+#include "winograd_schemes.h"
 #undef T
 
 #define T double
-#define NAME(x) x##_double_4x4_3x3_1x1
-#define M_H 4
-#define R_H 3
-#define S_H 1
-#define M_W 4
-#define R_W 3
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_2x2_3x3_1x1
-#define M_H 2
-#define R_H 3
-#define S_H 1
-#define M_W 2
-#define R_W 3
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_4x4_5x5_1x1
-#define M_H 4
-#define R_H 5
-#define S_H 1
-#define M_W 4
-#define R_W 5
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_2x2_5x5_1x1
-#define M_H 2
-#define R_H 5
-#define S_H 1
-#define M_W 2
-#define R_W 5
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_1x4_1x5_1x1
-#define M_H 1
-#define R_H 1
-#define S_H 1
-#define M_W 4
-#define R_W 5
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_1x6_1x3_1x1
-#define M_H 1
-#define R_H 1
-#define S_H 1
-#define M_W 6
-#define R_W 3
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_1x4_1x3_1x1
-#define M_H 1
-#define R_H 1
-#define S_H 1
-#define M_W 4
-#define R_W 3
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_4x4_3x3_2x2
-#define M_H 4
-#define R_H 3
-#define S_H 2
-#define M_W 4
-#define R_W 3
-#define S_W 2
-#include "winograd_template.h"
-#define NAME(x) x##_double_2x2_3x3_2x2
-#define M_H 2
-#define R_H 3
-#define S_H 2
-#define M_W 2
-#define R_W 3
-#define S_W 2
-#include "winograd_template.h"
-#define NAME(x) x##_double_4x4_2x2_1x1
-#define M_H 4
-#define R_H 2
-#define S_H 1
-#define M_W 4
-#define R_W 2
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_4x4_1x2_1x1
-#define M_H 4
-#define R_H 1
-#define S_H 1
-#define M_W 4
-#define R_W 2
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_4x4_2x1_1x1
-#define M_H 4
-#define R_H 2
-#define S_H 1
-#define M_W 4
-#define R_W 1
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_2x2_2x2_1x1
-#define M_H 2
-#define R_H 2
-#define S_H 1
-#define M_W 2
-#define R_W 2
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_2x2_1x2_1x1
-#define M_H 2
-#define R_H 1
-#define S_H 1
-#define M_W 2
-#define R_W 2
-#define S_W 1
-#include "winograd_template.h"
-#define NAME(x) x##_double_2x2_2x1_1x1
-#define M_H 2
-#define R_H 2
-#define S_H 1
-#define M_W 2
-#define R_W 1
-#define S_W 1
-#include "winograd_template.h"
+#include "winograd_schemes.h"
 #undef T
 
 static const winograd_transforms *winograd_find(
     int itemsize, int tile_h, int taps_h, int step_h, int tile_w, int taps_w, int step_w)
 {
-    static const winograd_transforms *const all[] = {
-        &transforms_float_4x4_3x3_1x1,
-        &transforms_float_2x2_3x3_1x1,
-        &transforms_float_4x4_5x5_1x1,
-        &transforms_float_2x2_5x5_1x1,
-        &transforms_float_1x4_1x5_1x1,
-        &transforms_float_1x6_1x3_1x1,
-        &transforms_float_1x4_1x3_1x1,
-        &transforms_float_4x4_3x3_2x2,
-        &transforms_float_2x2_3x3_2x2,
-        &transforms_float_4x4_2x2_1x1,
-        &transforms_float_4x4_1x2_1x1,
-        &transforms_float_4x4_2x1_1x1,
-        &transforms_float_2x2_2x2_1x1,
-        &transforms_float_2x2_1x2_1x1,
-        &transforms_float_2x2_2x1_1x1,
-        &transforms_double_4x4_3x3_1x1,
-        &transforms_double_2x2_3x3_1x1,
-        &transforms_double_4x4_5x5_1x1,
-        &transforms_double_2x2_5x5_1x1,
-        &transforms_double_1x4_1x5_1x1,
-        &transforms_double_1x6_1x3_1x1,
-        &transforms_double_1x4_1x3_1x1,
-        &transforms_double_4x4_3x3_2x2,
-        &transforms_double_2x2_3x3_2x2,
-        &transforms_double_4x4_2x2_1x1,
-        &transforms_double_4x4_1x2_1x1,
-        &transforms_double_4x4_2x1_1x1,
-        &transforms_double_2x2_2x2_1x1,
-        &transforms_double_2x2_1x2_1x1,
-        &transforms_double_2x2_2x1_1x1,
-    };
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    const winograd_transforms *const *all = itemsize == sizeof(float) ? all_float : all_double;
+    for (size_t i = 0; i < sizeof all_float / sizeof all_float[0]; i++) {
         const winograd_transforms *t = all[i];
-        if (t->itemsize == itemsize && t->tile_h == tile_h && t->taps_h == taps_h
-            && t->step_h == step_h && t->tile_w == tile_w && t->taps_w == taps_w
-            && t->step_w == step_w) return t;
+        if (t->tile_h == tile_h && t->taps_h == taps_h && t->step_h == step_h
+            && t->tile_w == tile_w && t->taps_w == taps_w && t->step_w == step_w) return t;
     }
     return NULL;
 }

@@ -27,6 +27,11 @@ from fastconv.kernels.im2col cimport Frame, read_frame
 cdef extern from "winograd.h" nogil:
     enum:
         MOST_ROWS  # channels whose gradients are finished together: a cache line of floats
+    ctypedef struct winograd_places:
+        void* first
+        Py_ssize_t row
+        Py_ssize_t col
+        void** each
     ctypedef struct winograd_transforms:
         int tile_h
         int tile_w
@@ -38,15 +43,17 @@ cdef extern from "winograd.h" nogil:
         int side_w
         int distinct_h
         int distinct_w
-        void (*input)(const void** d, Py_ssize_t channels, void* v, Py_ssize_t element) nogil
+        void (*input)(
+            const winograd_places* d, Py_ssize_t channels, void* v, Py_ssize_t element) nogil
         int (*output)(
-            const void* m, Py_ssize_t element, const void* bias, void** out, int cols,
-            const Epilogue* epilogue) nogil
+            const void* m, Py_ssize_t element, const void* bias, const winograd_places* out,
+            int cols, const Epilogue* epilogue) nogil
         void (*weights)(
             const void* w, const Py_ssize_t* steps, Py_ssize_t channels, int used, void* u,
             Py_ssize_t element) nogil
         void (*output_adjoint)(
-            const void** dy, int cols, Py_ssize_t ahead, void* m, Py_ssize_t element) nogil
+            const winograd_places* dy, int cols, Py_ssize_t ahead, void* m,
+            Py_ssize_t element) nogil
         int (*weights_adjoint)(
             const void* s, Py_ssize_t element, int rows, int used, void* dw, Py_ssize_t step,
             Py_ssize_t channels) nogil
@@ -124,7 +131,28 @@ cdef inline bint _is_first(const Tiling* t, Py_ssize_t e) noexcept nogil:
 
 cdef inline Py_ssize_t _start(Py_ssize_t tile, Py_ssize_t side, Py_ssize_t spread) noexcept nogil:
     """The first output of a tile along an axis: `spread` tiles interlock."""
-    return tile // spread * side * spread + tile % spread
+    return tile * side if spread == 1 else tile // spread * side * spread + tile % spread
+
+
+cdef struct Place:
+    Py_ssize_t image, deep, row, col  # of a tile: its image, slice of that, and number along axes
+
+
+cdef inline Place _place(const Tiling* t, Py_ssize_t tile) noexcept nogil:
+    cdef Py_ssize_t flat = t.tiles[1] * t.tiles[2]
+    return Place(tile // flat // t.slices, tile // flat % t.slices, tile % flat // t.tiles[2],
+                 tile % t.tiles[2])
+
+
+cdef inline void _go_on(const Tiling* t, Place* at) noexcept nogil:
+    """To the next tile."""
+    at.col += 1
+    if at.col == t.tiles[2]:
+        at.col, at.row = 0, at.row + 1
+        if at.row == t.tiles[1]:
+            at.row, at.deep = 0, at.deep + 1
+            if at.deep == t.slices:
+                at.deep, at.image = 0, at.image + 1
 
 
 def tiles_size(Py_ssize_t elements, Py_ssize_t tiles, Py_ssize_t channels):
@@ -321,30 +349,53 @@ cdef void _transform_tiles(
     Py_ssize_t end, const floating* zeros, floating* v, Py_ssize_t step, Py_ssize_t element,
 ) noexcept nogil:
     """v[e, tile - first] := B^T d B in slice z for tiles [first, last), zeros from there to end."""
-    cdef const void* d[MOST_ELEMENTS]
-    cdef Py_ssize_t tile, n, deep, top, left, i, j, row, col, e
+    cdef winograd_places places
+    cdef void* each[MOST_ELEMENTS]
+    cdef Place at = _place(t, first)
+    cdef Py_ssize_t _tile, e
+    for _tile in range(first, last):
+        _find_inputs(x, t, z, &at, zeros, each, &places)
+        t.do.input(&places, t.channels, v, element)
+        _go_on(t, &at)
+        v += step
+    for _tile in range(last, end):
+        places.each = each
+        for e in range(t.elements):
+            each[e] = <void*> zeros
+        t.do.input(&places, t.channels, v, element)
+        v += step
+
+
+cdef inline void _find_inputs(
+    const floating* x, const Tiling* t, Py_ssize_t z, const Place* at, const floating* zeros,
+    void** each, winograd_places* places,
+) noexcept nogil:
+    """Where the inputs of a tile stand in slice z, `zeros` outside of the image."""
+    cdef Py_ssize_t deep = at.deep + z, i, j, row, col
+    cdef Py_ssize_t top = _start(at.row, t.do.tile_h, t.spread[1]) * t.do.step_h + t.first[1]
+    cdef Py_ssize_t left = _start(at.col, t.do.tile_w, t.spread[2]) * t.do.step_w + t.first[2]
     cdef const floating* line
-    for tile in range(first, end):
-        n = tile // (t.tiles[1] * t.tiles[2])
-        deep = n % t.slices + z
-        n = n // t.slices
-        top = _start(tile // t.tiles[2] % t.tiles[1], t.do.tile_h, t.spread[1])
-        left = _start(tile % t.tiles[2], t.do.tile_w, t.spread[2])
-        top = top * t.do.step_h + t.first[1]
-        left = left * t.do.step_w + t.first[2]
-        e = 0
-        for i in range(t.do.side_h):
-            row = top + i * t.spread[1]
-            line = x + ((n * t.size[0] + deep) * t.size[1] + row) * t.size[2] * t.channels
+    if (0 <= deep < t.size[0]
+            and 0 <= top and top + (t.do.side_h - 1) * t.spread[1] < t.size[1]
+            and 0 <= left and left + (t.do.side_w - 1) * t.spread[2] < t.size[2]):
+        places.first = <void*> (x + t.channels * (
+            ((at.image * t.size[0] + deep) * t.size[1] + top) * t.size[2] + left))
+        places.row = t.spread[1] * t.size[2] * t.channels
+        places.col = t.spread[2] * t.channels
+        places.each = NULL
+        return
+    places.each = each
+    for i in range(t.do.side_h):
+        row = top + i * t.spread[1]
+        if 0 <= deep < t.size[0] and 0 <= row < t.size[1]:
+            line = x + ((at.image * t.size[0] + deep) * t.size[1] + row) * t.size[2] * t.channels
             for j in range(t.do.side_w):
                 col = left + j * t.spread[2]
-                d[e] = zeros
-                if (tile < last and 0 <= deep < t.size[0] and 0 <= row < t.size[1]
-                        and 0 <= col < t.size[2]):
-                    d[e] = line + col * t.channels
-                e += 1
-        t.do.input(d, t.channels, v, element)
-        v += step
+                each[j] = <void*> (line + col * t.channels if 0 <= col < t.size[2] else zeros)
+        else:
+            for j in range(t.do.side_w):
+                each[j] = <void*> zeros
+        each += t.do.side_w
 
 
 cdef inline Py_ssize_t _whole(Py_ssize_t tiles) noexcept nogil:
@@ -352,25 +403,41 @@ cdef inline Py_ssize_t _whole(Py_ssize_t tiles) noexcept nogil:
     return (tiles + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS
 
 
-cdef inline void _point_outputs(
-    const floating* y, const Tiling* t, Py_ssize_t z, Py_ssize_t tile, const void** out,
+cdef inline void _find_outputs(
+    const floating* y, const Tiling* t, Py_ssize_t z, const Place* at, void** each,
+    winograd_places* places,
 ) noexcept nogil:
-    """out[i] := where output i of the tile stands in slice z, NULL outside of the image."""
-    cdef Py_ssize_t n = tile // (t.tiles[1] * t.tiles[2]), i, j, row, col
-    cdef Py_ssize_t deep = n % t.slices + z
-    cdef Py_ssize_t top = _start(tile // t.tiles[2] % t.tiles[1], t.do.tile_h, t.spread[1])
-    cdef Py_ssize_t left = _start(tile % t.tiles[2], t.do.tile_w, t.spread[2])
+    """Where the outputs of a tile stand in slice z, NULL outside of the image."""
+    cdef Py_ssize_t top = _start(at.row, t.do.tile_h, t.spread[1]), i, j
+    cdef Py_ssize_t left = _start(at.col, t.do.tile_w, t.spread[2])
+    cdef Py_ssize_t row_step = t.spread[1] * t.stride[1] * t.extent[2] * t.outputs
+    cdef Py_ssize_t col_step = t.spread[2] * t.stride[2] * t.outputs
+    cdef const floating* first = y + t.outputs * (
+        ((at.image * t.extent[0] + t.start[0] + (at.deep + z) * t.stride[0]) * t.extent[1]
+         + t.start[1] + top * t.stride[1]) * t.extent[2]
+        + t.start[2] + left * t.stride[2])
+    places.first, places.row, places.col = <void*> first, row_step, col_step
+    places.each = NULL
+    if (top + (t.do.tile_h - 1) * t.spread[1] < t.count[1]
+            and left + (t.do.tile_w - 1) * t.spread[2] < t.count[2]):
+        return
+    places.each = each
     for i in range(t.do.tile_h):
-        row = top + i * t.spread[1]
         for j in range(t.do.tile_w):
-            col = left + j * t.spread[2]
-            out[0] = NULL
-            if row < t.count[1] and col < t.count[2]:
-                out[0] = y + t.outputs * (
-                    ((n // t.slices * t.extent[0] + t.start[0] + deep * t.stride[0]) * t.extent[1]
-                     + t.start[1] + row * t.stride[1]) * t.extent[2]
-                    + t.start[2] + col * t.stride[2])
-            out += 1
+            each[0] = NULL
+            if top + i * t.spread[1] < t.count[1] and left + j * t.spread[2] < t.count[2]:
+                each[0] = <void*> (first + i * row_step + j * col_step)
+            each += 1
+
+
+cdef inline void _go_past(const Tiling* t, Py_ssize_t size, winograd_places* places) noexcept nogil:
+    """To the output channels that lie `size` bytes on."""
+    cdef Py_ssize_t i
+    places.first = <char*> places.first + size
+    if places.each != NULL:
+        for i in range(t.do.tile_h * t.do.tile_w):
+            if places.each[i] != NULL:
+                places.each[i] = <char*> places.each[i] + size
 
 
 cdef int _multiply_panels(
@@ -385,8 +452,10 @@ cdef int _multiply_panels(
     these panels.
     """
     cdef const floating* rows[MOST_DEEP]
-    cdef const void* out[MOST_OUTPUTS]
-    cdef Py_ssize_t e, a, i, tile, panel
+    cdef winograd_places places
+    cdef void* each[MOST_OUTPUTS]
+    cdef Place at = _place(t, first)
+    cdef Py_ssize_t e, a, tile, panel
     cdef Py_ssize_t groups = _whole(last - first) // TILE_PIXELS
     cdef int wild = 0
     for e in range(t.elements):
@@ -398,15 +467,14 @@ cdef int _multiply_panels(
                 u + panel * u_step + _weight_of(t, e) * _panel_element(t.channels, width, t.taps),
                 product + (panel * t.elements + e) * product_element, groups)
     for tile in range(first, last):
-        _point_outputs(y + panel0 * width, t, z, tile, out)
+        _find_outputs(y + panel0 * width, t, z, &at, each, &places)
+        _go_on(t, &at)
         for panel in range(panel1 - panel0):
             wild |= t.do.output(
                 product + panel * t.elements * product_element + (tile - first) * width,
-                product_element, bias + (panel0 + panel) * width, <void**> out,
+                product_element, bias + (panel0 + panel) * width, &places,
                 <int> min(width, t.outputs - (panel0 + panel) * width), epilogue)
-            for i in range(t.do.tile_h * t.do.tile_w):
-                if out[i] != NULL:
-                    out[i] = <const floating*> out[i] + width
+            _go_past(t, width * <Py_ssize_t> sizeof(floating), &places)
     return wild
 
 
@@ -559,18 +627,19 @@ cdef void _transform_outputs(
     Py_ssize_t panel1, Py_ssize_t width, floating* m, Py_ssize_t phase, Py_ssize_t m_element,
 ) noexcept nogil:
     """m[e, panel, tile] := A dy A^T, of panels [panel0, panel1)."""
-    cdef const void* out[MOST_OUTPUTS]
-    cdef Py_ssize_t tile, panel, i
-    for tile in range(first, last):
-        _point_outputs(dy + panel0 * width, t, 0, tile, out)
+    cdef winograd_places places
+    cdef void* each[MOST_OUTPUTS]
+    cdef Place at = _place(t, first)
+    cdef Py_ssize_t _tile, panel
+    for _tile in range(first, last):
+        _find_outputs(dy + panel0 * width, t, 0, &at, each, &places)
+        _go_on(t, &at)
         for panel in range(panel0, panel1):
             t.do.output_adjoint(
-                out, <int> min(width, t.outputs - panel * width),
+                &places, <int> min(width, t.outputs - panel * width),
                 t.do.tile_w * t.spread[2] * t.outputs, m + (panel - panel0) * phase * width,
                 m_element)
-            for i in range(t.do.tile_h * t.do.tile_w):
-                if out[i] != NULL:
-                    out[i] = <const floating*> out[i] + width
+            _go_past(t, width * <Py_ssize_t> sizeof(floating), &places)
         m += width
 
 

@@ -1,6 +1,14 @@
-/* Included once per element type and scheme, with T, NAME and M_H, R_H, S_H, M_W, R_W, S_W defined:
- * tiles of M_H x M_W outputs of a kernel of R_H x R_W taps, S_H and S_W places apart. */
+/* Included once per element type and scheme, with T and SCHEME(get) defined, which is get(M_H, R_H,
+ * S_H, M_W, R_W, S_W): tiles of M_H x M_W outputs of a kernel of R_H x R_W taps, S_H and S_W places
+ * apart. */
 
+#define NAME(x) LABEL(x, T, SCHEME(GET_ALL))
+#define M_H SCHEME(GET_M_H)
+#define R_H SCHEME(GET_R_H)
+#define S_H SCHEME(GET_S_H)
+#define M_W SCHEME(GET_M_W)
+#define R_W SCHEME(GET_R_W)
+#define S_W SCHEME(GET_S_W)
 #define N_H SIDE(M_H, R_H, S_H)
 #define N_W SIDE(M_W, R_W, S_W)
 #define U_H DISTINCT(M_H, R_H, S_H)
@@ -10,13 +18,24 @@
 
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
-/* v[e * element + c] = (B^T d B)[e] for the tile whose places d points to. */
-static void NAME(input)(const void *const *d, ptrdiff_t channels, void *to, ptrdiff_t element)
+/* Tiles make more streams than the processor follows: what the next tile of a line needs is fetched
+ * while this one is transformed. */
+#define FETCHED_EARLY (M_H > 1)
+
+/* v[e * element + c] = (B^T d B)[e] for the inputs d at the tile's places. */
+BODY void NAME(input_at)(
+    const winograd_places *at, const int inside, ptrdiff_t channels, void *to, ptrdiff_t element)
 {
+    const winograd_places places = *at; /* a copy, which what is written cannot change */
     for (ptrdiff_t c = 0; c < channels; c += LANES) {
         V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
+        if (FETCHED_EARLY && inside && c % (2 * LANES) == 0)
+            for (int i = 0; i < N_H; i++)
+                for (int j = N_W; j < N_W + M_W; j++)
+                    PREFETCH_TO_READ(PLACE(places, inside, i, j, N_W) + c);
         for (int j = 0; j < N_W; j++) {
-            for (int i = 0; i < N_H; i++) in[i] = *(const V *)((const T *)d[i * N_W + j] + c);
+            for (int i = 0; i < N_H; i++)
+                in[i] = *(const V *)(PLACE(places, inside, i, j, N_W) + c);
             TRANSFORM_INPUT(M_H, R_H, S_H, in, out);
             for (int i = 0; i < N_H; i++) t[i][j] = out[i];
         }
@@ -28,17 +47,33 @@ static void NAME(input)(const void *const *d, ptrdiff_t channels, void *to, ptrd
     }
 }
 
-/* out[i * M_W + j][0:cols] = (A^T m A)[i, j] + bias, for the places that are not NULL, and the
- * epilogue; m[e * element] holds two vectors. Returns whether any value was infinite or NaN before
- * the epilogue. */
-static int NAME(output)(
-    const void *from, ptrdiff_t element, const void *bias, void *const *out, int cols,
-    const Epilogue *epilogue)
+static void NAME(input)(
+    const winograd_places *at, ptrdiff_t channels, void *to, ptrdiff_t element)
 {
+    if (at->each) NAME(input_at)(at, 0, channels, to, element);
+    else NAME(input_at)(at, 1, channels, to, element);
+}
+
+/* (A^T m A)[i, j] + bias, and the epilogue, for the first `cols` outputs at the tile's places;
+ * m[e * element] holds two vectors. Returns whether any value was infinite or NaN before the
+ * epilogue. */
+BODY int NAME(output_at)(
+    const void *from, ptrdiff_t element, const void *bias, const winograd_places *at,
+    const int inside, int cols, const Epilogue *then)
+{
+    /* Copies, which what is written cannot change. */
+    const winograd_places places = *at;
+    const Epilogue epilogue = *then;
     V wild = {0}; /* 0 times a value is NaN where the value is not finite */
-    if (epilogue->add)
-        for (int i = 0; i < M_H * M_W; i++) EPILOGUE(fetch)(out[i], epilogue);
+    if (epilogue.add)
+        for (int i = 0; i < M_H; i++)
+            for (int j = 0; j < M_W; j++)
+                EPILOGUE(fetch)(PLACE(places, inside, i, j, M_W), &epilogue);
+    if (FETCHED_EARLY && inside)
+        for (int i = 0; i < M_H; i++)
+            for (int j = M_W; j < 2 * M_W; j++) PREFETCH_TO_WRITE(PLACE(places, inside, i, j, M_W));
     for (int first = 0; first < cols; first += LANES) {
+        const int some = cols - first < LANES ? cols - first : LANES;
         const T *m = (const T *)from + first;
         V t[M_H][N_W], in[N_H], y[M_H > M_W ? M_H : M_W], b = *(const V *)((const T *)bias + first);
         for (int j = 0; j < N_W; j++) {
@@ -48,27 +83,37 @@ static int NAME(output)(
         }
         for (int i = 0; i < M_H; i++) {
             TRANSFORM_OUTPUT(M_W, R_W, S_W, t[i], y);
+            V sum = {0};
             for (int j = 0; j < M_W; j++) {
                 y[j] += b;
-                wild += 0 * y[j];
+                sum += y[j];
             }
-            if (epilogue->add)
+            wild += 0 * sum;
+            if (epilogue.add)
                 for (int j = 0; j < M_W; j++) {
-                    const T *to = out[i * M_W + j];
-                    if (to) y[j] += EPILOGUE(residual)(to + first, cols - first, epilogue);
+                    const T *to = PLACE(places, inside, i, j, M_W);
+                    if (inside || to) y[j] += EPILOGUE(residual)(to + first, some, &epilogue);
                 }
-            if (epilogue->act) EPILOGUE(activate)(y, M_W, epilogue);
+            if (epilogue.act) EPILOGUE(activate)(y, M_W, &epilogue);
             for (int j = 0; j < M_W; j++) {
-                T *to = out[i * M_W + j];
-                if (!to) continue;
-                if (cols - first >= LANES) *(V *)(to + first) = y[j];
-                else memcpy(to + first, &y[j], (cols - first) * sizeof(T));
+                T *to = PLACE(places, inside, i, j, M_W);
+                if (!inside && !to) continue;
+                if (some == LANES) *(V *)(to + first) = y[j];
+                else memcpy(to + first, &y[j], some * sizeof(T));
             }
         }
     }
     int any = 0;
     for (int lane = 0; lane < LANES; lane++) any |= wild[lane] != 0;
     return any;
+}
+
+static int NAME(output)(
+    const void *from, ptrdiff_t element, const void *bias, const winograd_places *at, int cols,
+    const Epilogue *epilogue)
+{
+    return at->each ? NAME(output_at)(from, element, bias, at, 0, cols, epilogue)
+                    : NAME(output_at)(from, element, bias, at, 1, cols, epilogue);
 }
 
 /* u[e * element + c * 2 LANES + k] = (G g G^T)[e], distinct weights e alone, for the kernels g of
@@ -116,23 +161,25 @@ static void NAME(weights)(
     }
 }
 
-/* The adjoint of `output`: m[e * element + 0 .. two vectors) = (A dy A^T)[e] for the outputs
- * dy[i * M_W + j][0:cols]; zero where dy is NULL and beyond cols. The next tile's lie
- * `ahead` and are fetched early: tiles make more streams than the processor follows. */
-static void NAME(output_adjoint)(
-    const void *const *dy, int cols, ptrdiff_t ahead, void *to, ptrdiff_t element)
+/* The adjoint of `output`: m[e * element + 0 .. two vectors) = (A dy A^T)[e] for the first `cols`
+ * outputs dy at the tile's places; zero where there are none. The next tile's lie `ahead`. */
+BODY void NAME(output_adjoint_at)(
+    const winograd_places *at, const int inside, int cols, ptrdiff_t ahead, void *to,
+    ptrdiff_t element)
 {
+    const winograd_places places = *at;
     for (int first = 0; first < 2 * LANES; first += LANES) {
+        const int some = cols - first < LANES ? cols - first : LANES;
         T *m = (T *)to + first;
         V t[N_H][M_W], in[M_H > M_W ? M_H : M_W], out[N_H > N_W ? N_H : N_W];
         for (int j = 0; j < M_W; j++) {
             for (int i = 0; i < M_H; i++) {
-                const T *row = dy[i * M_W + j];
+                const T *row = PLACE(places, inside, i, j, M_W);
                 in[i] = (V){0};
-                if (row && first == 0) PREFETCH_TO_READ(row + ahead);
-                if (row && cols - first >= LANES) in[i] = *(const V *)(row + first);
-                else if (row && cols > first)
-                    memcpy(&in[i], row + first, (cols - first) * sizeof(T));
+                if (!inside && !row) continue;
+                if (first == 0) PREFETCH_TO_READ(row + ahead);
+                if (some == LANES) in[i] = *(const V *)(row + first);
+                else if (some > 0) memcpy(&in[i], row + first, some * sizeof(T));
             }
             ADJOINT_OUTPUT(M_H, R_H, S_H, in, out);
             for (int i = 0; i < N_H; i++) t[i][j] = out[i];
@@ -142,6 +189,13 @@ static void NAME(output_adjoint)(
             for (int j = 0; j < N_W; j++, m += element) *(V *)m = out[j];
         }
     }
+}
+
+static void NAME(output_adjoint)(
+    const winograd_places *at, int cols, ptrdiff_t ahead, void *to, ptrdiff_t element)
+{
+    if (at->each) NAME(output_adjoint_at)(at, 0, cols, ahead, to, element);
+    else NAME(output_adjoint_at)(at, 1, cols, ahead, to, element);
 }
 
 /* The adjoint of `weights`: dw[k * step + (i * R_W + j) * channels + c] = (G^T s G)[i, j] of the
@@ -184,9 +238,10 @@ static int NAME(weights_adjoint)(
 }
 
 static const winograd_transforms NAME(transforms) = {
-    sizeof(T), M_H, M_W, R_H, R_W, S_H, S_W, N_H, N_W, U_H, U_W,
+    M_H, M_W, R_H, R_W, S_H, S_W, N_H, N_W, U_H, U_W,
     NAME(input), NAME(output), NAME(weights), NAME(output_adjoint), NAME(weights_adjoint)};
 
+#undef FETCHED_EARLY
 #undef N_H
 #undef N_W
 #undef U_H
@@ -194,6 +249,7 @@ static const winograd_transforms NAME(transforms) = {
 #undef V
 #undef LANES
 #undef NAME
+#undef SCHEME
 #undef M_H
 #undef R_H
 #undef S_H
