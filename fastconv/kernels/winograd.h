@@ -27,11 +27,15 @@ typedef struct {
 typedef struct {
     int tile_h, tile_w, taps_h, taps_w, step_h, step_w;
     int side_h, side_w, distinct_h, distinct_w; /* products, as many as inputs; weights of them */
-    void (*input)(const winograd_places *, ptrdiff_t, void *, ptrdiff_t);
+    /* these take the places of a tile, and those of the next */
+    void (*input)(
+        const winograd_places *, const winograd_places *, ptrdiff_t, void *, ptrdiff_t);
     int (*output)(
-        const void *, ptrdiff_t, const void *, const winograd_places *, int, const Epilogue *);
+        const void *, ptrdiff_t, const void *, const winograd_places *, const winograd_places *,
+        int, const Epilogue *);
+    void (*output_adjoint)(
+        const winograd_places *, const winograd_places *, int, void *, ptrdiff_t);
     void (*weights)(const void *, const ptrdiff_t *, ptrdiff_t, int, void *, ptrdiff_t);
-    void (*output_adjoint)(const winograd_places *, int, ptrdiff_t, void *, ptrdiff_t);
     int (*weights_adjoint)(const void *, ptrdiff_t, int, int, void *, ptrdiff_t, ptrdiff_t);
 } winograd_transforms;
 

@@ -44,15 +44,16 @@ cdef extern from "winograd.h" nogil:
         int distinct_h
         int distinct_w
         void (*input)(
-            const winograd_places* d, Py_ssize_t channels, void* v, Py_ssize_t element) nogil
+            const winograd_places* d, const winograd_places* next, Py_ssize_t channels, void* v,
+            Py_ssize_t element) nogil
         int (*output)(
             const void* m, Py_ssize_t element, const void* bias, const winograd_places* out,
-            int cols, const Epilogue* epilogue) nogil
+            const winograd_places* next, int cols, const Epilogue* epilogue) nogil
+        void (*output_adjoint)(
+            const winograd_places* dy, const winograd_places* next, int cols, void* m,
+            Py_ssize_t element) nogil
         void (*weights)(
             const void* w, const Py_ssize_t* steps, Py_ssize_t channels, int used, void* u,
-            Py_ssize_t element) nogil
-        void (*output_adjoint)(
-            const winograd_places* dy, int cols, Py_ssize_t ahead, void* m,
             Py_ssize_t element) nogil
         int (*weights_adjoint)(
             const void* s, Py_ssize_t element, int rows, int used, void* dw, Py_ssize_t step,
@@ -349,20 +350,21 @@ cdef void _transform_tiles(
     Py_ssize_t end, const floating* zeros, floating* v, Py_ssize_t step, Py_ssize_t element,
 ) noexcept nogil:
     """v[e, tile - first] := B^T d B in slice z for tiles [first, last), zeros from there to end."""
-    cdef winograd_places places
-    cdef void* each[MOST_ELEMENTS]
+    cdef winograd_places places[2]
+    cdef void* each[2][MOST_ELEMENTS]
     cdef Place at = _place(t, first)
-    cdef Py_ssize_t _tile, e
-    for _tile in range(first, last):
-        _find_inputs(x, t, z, &at, zeros, each, &places)
-        t.do.input(&places, t.channels, v, element)
+    cdef Py_ssize_t tile, e
+    _find_inputs(x, t, z, &at, zeros, each[first % 2], &places[first % 2])
+    for tile in range(first, last):
         _go_on(t, &at)
+        _find_inputs(x, t, z, &at, zeros, each[(tile + 1) % 2], &places[(tile + 1) % 2])
+        t.do.input(&places[tile % 2], &places[(tile + 1) % 2], t.channels, v, element)
         v += step
-    for _tile in range(last, end):
-        places.each = each
-        for e in range(t.elements):
-            each[e] = <void*> zeros
-        t.do.input(&places, t.channels, v, element)
+    for e in range(t.elements):
+        each[0][e] = <void*> zeros
+    places[0].each = each[0]
+    for tile in range(last, end):
+        t.do.input(places, places, t.channels, v, element)
         v += step
 
 
@@ -452,10 +454,10 @@ cdef int _multiply_panels(
     these panels.
     """
     cdef const floating* rows[MOST_DEEP]
-    cdef winograd_places places
-    cdef void* each[MOST_OUTPUTS]
+    cdef winograd_places places[2]
+    cdef void* each[2][MOST_OUTPUTS]
     cdef Place at = _place(t, first)
-    cdef Py_ssize_t e, a, tile, panel
+    cdef Py_ssize_t e, a, tile, panel, size = width * <Py_ssize_t> sizeof(floating)
     cdef Py_ssize_t groups = _whole(last - first) // TILE_PIXELS
     cdef int wild = 0
     for e in range(t.elements):
@@ -466,15 +468,20 @@ cdef int _multiply_panels(
                 <const void**> rows, taps, t.channels, t.channels,
                 u + panel * u_step + _weight_of(t, e) * _panel_element(t.channels, width, t.taps),
                 product + (panel * t.elements + e) * product_element, groups)
+    _find_outputs(y + panel0 * width, t, z, &at, each[first % 2], &places[first % 2])
     for tile in range(first, last):
-        _find_outputs(y + panel0 * width, t, z, &at, each, &places)
         _go_on(t, &at)
+        _find_outputs(
+            y + panel0 * width, t, z, &at, each[(tile + 1) % 2], &places[(tile + 1) % 2])
         for panel in range(panel1 - panel0):
             wild |= t.do.output(
                 product + panel * t.elements * product_element + (tile - first) * width,
-                product_element, bias + (panel0 + panel) * width, &places,
-                <int> min(width, t.outputs - (panel0 + panel) * width), epilogue)
-            _go_past(t, width * <Py_ssize_t> sizeof(floating), &places)
+                product_element, bias + (panel0 + panel) * width, &places[tile % 2],
+                &places[(tile + 1) % 2], <int> min(width, t.outputs - (panel0 + panel) * width),
+                epilogue)
+            _go_past(t, size, &places[tile % 2])
+            _go_past(t, size, &places[(tile + 1) % 2])
+        _go_past(t, (panel0 - panel1) * size, &places[(tile + 1) % 2])
     return wild
 
 
@@ -627,19 +634,23 @@ cdef void _transform_outputs(
     Py_ssize_t panel1, Py_ssize_t width, floating* m, Py_ssize_t phase, Py_ssize_t m_element,
 ) noexcept nogil:
     """m[e, panel, tile] := A dy A^T, of panels [panel0, panel1)."""
-    cdef winograd_places places
-    cdef void* each[MOST_OUTPUTS]
+    cdef winograd_places places[2]
+    cdef void* each[2][MOST_OUTPUTS]
     cdef Place at = _place(t, first)
-    cdef Py_ssize_t _tile, panel
-    for _tile in range(first, last):
-        _find_outputs(dy + panel0 * width, t, 0, &at, each, &places)
+    cdef Py_ssize_t tile, panel, size = width * <Py_ssize_t> sizeof(floating)
+    _find_outputs(dy + panel0 * width, t, 0, &at, each[first % 2], &places[first % 2])
+    for tile in range(first, last):
         _go_on(t, &at)
+        _find_outputs(
+            dy + panel0 * width, t, 0, &at, each[(tile + 1) % 2], &places[(tile + 1) % 2])
         for panel in range(panel0, panel1):
             t.do.output_adjoint(
-                &places, <int> min(width, t.outputs - panel * width),
-                t.do.tile_w * t.spread[2] * t.outputs, m + (panel - panel0) * phase * width,
+                &places[tile % 2], &places[(tile + 1) % 2],
+                <int> min(width, t.outputs - panel * width), m + (panel - panel0) * phase * width,
                 m_element)
-            _go_past(t, width * <Py_ssize_t> sizeof(floating), &places)
+            _go_past(t, size, &places[tile % 2])
+            _go_past(t, size, &places[(tile + 1) % 2])
+        _go_past(t, (panel0 - panel1) * size, &places[(tile + 1) % 2])
         m += width
 
 

@@ -18,21 +18,31 @@
 
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
-/* Tiles make more streams than the processor follows: what the next tile of a line needs is fetched
- * while this one is transformed. */
-#define FETCHED_EARLY (M_H > 1)
-
-/* v[e * element + c] = (B^T d B)[e] for the inputs d at the tile's places. */
-BODY void NAME(input_at)(
-    const winograd_places *at, const int inside, ptrdiff_t channels, void *to, ptrdiff_t element)
+/* Fetches the cache lines `on` values from the last `some` columns of `rows` x `cols` places: those
+ * before are what the tile before had. Tiles make more streams than the processor follows, those of
+ * signals do not. */
+BODY void NAME(fetch)(
+    const winograd_places *at, int rows, int cols, int some, ptrdiff_t on, const int write)
 {
-    const winograd_places places = *at; /* a copy, which what is written cannot change */
+    if (M_H == 1) return;
+    for (int i = 0; i < rows; i++)
+        for (int j = cols - some; j < cols; j++) {
+            const T *place = at->each ? PLACE(*at, 0, i, j, cols) : PLACE(*at, 1, i, j, cols);
+            if (write) PREFETCH_TO_WRITE(place + on);
+            else PREFETCH_TO_READ(place + on);
+        }
+}
+
+/* v[e * element + c] = (B^T d B)[e] for the inputs d at the tile's places; the next tile's are
+ * fetched. */
+BODY void NAME(input_at)(
+    const winograd_places *at, const winograd_places *after, const int inside, ptrdiff_t channels,
+    void *to, ptrdiff_t element)
+{
+    const winograd_places places = *at, next = *after; /* copies, which nothing written changes */
     for (ptrdiff_t c = 0; c < channels; c += LANES) {
         V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
-        if (FETCHED_EARLY && inside && c % (2 * LANES) == 0)
-            for (int i = 0; i < N_H; i++)
-                for (int j = N_W; j < N_W + M_W; j++)
-                    PREFETCH_TO_READ(PLACE(places, inside, i, j, N_W) + c);
+        if (c % (2 * LANES) == 0) NAME(fetch)(&next, N_H, N_W, M_W * S_W, c, 0);
         for (int j = 0; j < N_W; j++) {
             for (int i = 0; i < N_H; i++)
                 in[i] = *(const V *)(PLACE(places, inside, i, j, N_W) + c);
@@ -48,30 +58,28 @@ BODY void NAME(input_at)(
 }
 
 static void NAME(input)(
-    const winograd_places *at, ptrdiff_t channels, void *to, ptrdiff_t element)
+    const winograd_places *at, const winograd_places *next, ptrdiff_t channels, void *to,
+    ptrdiff_t element)
 {
-    if (at->each) NAME(input_at)(at, 0, channels, to, element);
-    else NAME(input_at)(at, 1, channels, to, element);
+    if (at->each) NAME(input_at)(at, next, 0, channels, to, element);
+    else NAME(input_at)(at, next, 1, channels, to, element);
 }
 
 /* (A^T m A)[i, j] + bias, and the epilogue, for the first `cols` outputs at the tile's places;
- * m[e * element] holds two vectors. Returns whether any value was infinite or NaN before the
- * epilogue. */
+ * m[e * element] holds two vectors. The next tile's places are fetched. Returns whether any value
+ * was infinite or NaN before the epilogue. */
 BODY int NAME(output_at)(
     const void *from, ptrdiff_t element, const void *bias, const winograd_places *at,
-    const int inside, int cols, const Epilogue *then)
+    const winograd_places *next, const int inside, int cols, const Epilogue *then)
 {
-    /* Copies, which what is written cannot change. */
-    const winograd_places places = *at;
+    const winograd_places places = *at; /* copies, which nothing written changes */
     const Epilogue epilogue = *then;
     V wild = {0}; /* 0 times a value is NaN where the value is not finite */
     if (epilogue.add)
         for (int i = 0; i < M_H; i++)
             for (int j = 0; j < M_W; j++)
                 EPILOGUE(fetch)(PLACE(places, inside, i, j, M_W), &epilogue);
-    if (FETCHED_EARLY && inside)
-        for (int i = 0; i < M_H; i++)
-            for (int j = M_W; j < 2 * M_W; j++) PREFETCH_TO_WRITE(PLACE(places, inside, i, j, M_W));
+    NAME(fetch)(next, M_H, M_W, M_W, 0, 1);
     for (int first = 0; first < cols; first += LANES) {
         const int some = cols - first < LANES ? cols - first : LANES;
         const T *m = (const T *)from + first;
@@ -109,11 +117,11 @@ BODY int NAME(output_at)(
 }
 
 static int NAME(output)(
-    const void *from, ptrdiff_t element, const void *bias, const winograd_places *at, int cols,
-    const Epilogue *epilogue)
+    const void *from, ptrdiff_t element, const void *bias, const winograd_places *at,
+    const winograd_places *next, int cols, const Epilogue *epilogue)
 {
-    return at->each ? NAME(output_at)(from, element, bias, at, 0, cols, epilogue)
-                    : NAME(output_at)(from, element, bias, at, 1, cols, epilogue);
+    return at->each ? NAME(output_at)(from, element, bias, at, next, 0, cols, epilogue)
+                    : NAME(output_at)(from, element, bias, at, next, 1, cols, epilogue);
 }
 
 /* u[e * element + c * 2 LANES + k] = (G g G^T)[e], distinct weights e alone, for the kernels g of
@@ -162,12 +170,13 @@ static void NAME(weights)(
 }
 
 /* The adjoint of `output`: m[e * element + 0 .. two vectors) = (A dy A^T)[e] for the first `cols`
- * outputs dy at the tile's places; zero where there are none. The next tile's lie `ahead`. */
+ * outputs dy at the tile's places; zero where there are none. The next tile's are fetched. */
 BODY void NAME(output_adjoint_at)(
-    const winograd_places *at, const int inside, int cols, ptrdiff_t ahead, void *to,
+    const winograd_places *at, const winograd_places *next, const int inside, int cols, void *to,
     ptrdiff_t element)
 {
     const winograd_places places = *at;
+    NAME(fetch)(next, M_H, M_W, M_W, 0, 0);
     for (int first = 0; first < 2 * LANES; first += LANES) {
         const int some = cols - first < LANES ? cols - first : LANES;
         T *m = (T *)to + first;
@@ -177,7 +186,6 @@ BODY void NAME(output_adjoint_at)(
                 const T *row = PLACE(places, inside, i, j, M_W);
                 in[i] = (V){0};
                 if (!inside && !row) continue;
-                if (first == 0) PREFETCH_TO_READ(row + ahead);
                 if (some == LANES) in[i] = *(const V *)(row + first);
                 else if (some > 0) memcpy(&in[i], row + first, some * sizeof(T));
             }
@@ -192,10 +200,10 @@ BODY void NAME(output_adjoint_at)(
 }
 
 static void NAME(output_adjoint)(
-    const winograd_places *at, int cols, ptrdiff_t ahead, void *to, ptrdiff_t element)
+    const winograd_places *at, const winograd_places *next, int cols, void *to, ptrdiff_t element)
 {
-    if (at->each) NAME(output_adjoint_at)(at, 0, cols, ahead, to, element);
-    else NAME(output_adjoint_at)(at, 1, cols, ahead, to, element);
+    if (at->each) NAME(output_adjoint_at)(at, next, 0, cols, to, element);
+    else NAME(output_adjoint_at)(at, next, 1, cols, to, element);
 }
 
 /* The adjoint of `weights`: dw[k * step + (i * R_W + j) * channels + c] = (G^T s G)[i, j] of the
@@ -239,9 +247,8 @@ static int NAME(weights_adjoint)(
 
 static const winograd_transforms NAME(transforms) = {
     M_H, M_W, R_H, R_W, S_H, S_W, N_H, N_W, U_H, U_W,
-    NAME(input), NAME(output), NAME(weights), NAME(output_adjoint), NAME(weights_adjoint)};
+    NAME(input), NAME(output), NAME(output_adjoint), NAME(weights), NAME(weights_adjoint)};
 
-#undef FETCHED_EARLY
 #undef N_H
 #undef N_W
 #undef U_H
