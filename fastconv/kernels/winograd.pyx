@@ -353,7 +353,7 @@ cdef void _transform_tiles(
     cdef winograd_places places[2]
     cdef void* each[2][MOST_ELEMENTS]
     cdef Place at = _place(t, first)
-    cdef Py_ssize_t tile, e
+    cdef Py_ssize_t tile, _tile, e
     _find_inputs(x, t, z, &at, zeros, each[first % 2], &places[first % 2])
     for tile in range(first, last):
         _go_on(t, &at)
@@ -363,7 +363,7 @@ cdef void _transform_tiles(
     for e in range(t.elements):
         each[0][e] = <void*> zeros
     places[0].each = each[0]
-    for tile in range(last, end):
+    for _tile in range(last, end):
         t.do.input(places, places, t.channels, v, element)
         v += step
 

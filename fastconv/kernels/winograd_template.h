@@ -18,15 +18,15 @@
 
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
-/* Fetches the cache lines `on` values from the last `some` columns of `rows` x `cols` places: those
- * before are what the tile before had. Tiles make more streams than the processor follows, those of
- * signals do not. */
+/* Fetches the cache lines `on` values from `rows` x `cols` places: inside of an image from the last
+ * `some` columns, for those before are what the tile before had. Tiles make more streams than the
+ * processor follows, those of signals do not. */
 BODY void NAME(fetch)(
     const winograd_places *at, int rows, int cols, int some, ptrdiff_t on, const int write)
 {
     if (M_H == 1) return;
     for (int i = 0; i < rows; i++)
-        for (int j = cols - some; j < cols; j++) {
+        for (int j = at->each ? 0 : cols - some; j < cols; j++) {
             const T *place = at->each ? PLACE(*at, 0, i, j, cols) : PLACE(*at, 1, i, j, cols);
             if (write) PREFETCH_TO_WRITE(place + on);
             else PREFETCH_TO_READ(place + on);
