@@ -1,8 +1,10 @@
-/* The maximum of a window, vectorised across channels. */
+/* The maximum or the sum of a window, vectorised across channels. */
 #ifndef FASTCONV_POOL_H
 #define FASTCONV_POOL_H
 
 #include "direct.h"
+
+typedef enum { POOL_LARGEST, POOL_SUM, POOL_SQUARES } pool_reduction;
 
 #define T float
 #define INDEX int

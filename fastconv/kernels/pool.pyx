@@ -13,10 +13,16 @@ from cython.parallel cimport prange
 from libc.math cimport INFINITY, pow
 
 cdef extern from "pool.h" nogil:
-    void pool_largest_float(
-        const float** taps, Py_ssize_t count, Py_ssize_t channels, const float* floor, float* y)
-    void pool_largest_double(
-        const double** taps, Py_ssize_t count, Py_ssize_t channels, const double* floor, double* y)
+    ctypedef enum pool_reduction:
+        POOL_LARGEST
+        POOL_SUM
+        POOL_SQUARES
+    void pool_reduce_float(
+        pool_reduction kind, const float** taps, Py_ssize_t count, Py_ssize_t channels,
+        const float* start, float* y)
+    void pool_reduce_double(
+        pool_reduction kind, const double** taps, Py_ssize_t count, Py_ssize_t channels,
+        const double* start, double* y)
 
 cdef enum:
     TAPS = 64  # places of a window at a time
@@ -67,7 +73,8 @@ cdef void max_line(
     cdef Py_ssize_t k, part, c
     for k in range(s.count[2]):
         if index == NULL:
-            _max_window(x, s, i, j, k, channels, floor, y)
+            _reduce_window(POOL_LARGEST, x, s, i, j, k, channels,
+                           -INFINITY if _is_empty(s, i, j, k) else floor, y)
         else:
             for part in range((channels + CHUNK - 1) // CHUNK):
                 c = part * CHUNK
@@ -85,39 +92,41 @@ cdef inline bint _is_empty(
             or s.first[2][k] >= s.stop[2][k])
 
 
-cdef inline void _max_window(
-    const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j, Py_ssize_t k,
-    Py_ssize_t channels, floating floor, floating* y,
+cdef inline void _reduce_window(
+    pool_reduction kind, const floating* x, const Spans* s, Py_ssize_t i, Py_ssize_t j,
+    Py_ssize_t k, Py_ssize_t channels, floating value, floating* y,
 ) noexcept nogil:
-    """All channels of output (i, j, k)."""
+    """All channels of output (i, j, k), from `value` on.
+
+    A sum is one of sums of up to TAPS places.
+    """
     cdef Py_ssize_t z = s.first[0][i], v, u, count = 0
     cdef const floating* taps[TAPS]
-    cdef floating least = -INFINITY if _is_empty(s, i, j, k) else floor
-    cdef const floating* start = &least  # y itself, once it holds a maximum
+    cdef const floating* start = &value  # y itself, once it holds a result
     while z < s.stop[0][i]:
         v = s.first[1][j]
         while v < s.stop[1][j]:
             u = s.first[2][k]
             while u < s.stop[2][k]:
                 if count == TAPS:
-                    _largest(taps, count, channels, start, y)
+                    _reduce(kind, taps, count, channels, start, y)
                     start, count = NULL, 0
                 taps[count] = x + ((z * s.size[1] + v) * s.size[2] + u) * channels
                 count += 1
                 u += s.step[2]
             v += s.step[1]
         z += s.step[0]
-    _largest(taps, count, channels, start, y)
+    _reduce(kind, taps, count, channels, start, y)
 
 
-cdef inline void _largest(
-    const floating** taps, Py_ssize_t count, Py_ssize_t channels, const floating* start,
-    floating* y,
+cdef inline void _reduce(
+    pool_reduction kind, const floating** taps, Py_ssize_t count, Py_ssize_t channels,
+    const floating* start, floating* y,
 ) noexcept nogil:
     if floating is float:
-        pool_largest_float(taps, count, channels, start, y)
+        pool_reduce_float(kind, taps, count, channels, start, y)
     else:
-        pool_largest_double(taps, count, channels, start, y)
+        pool_reduce_double(kind, taps, count, channels, start, y)
 
 
 cdef inline void _find_max(
@@ -269,19 +278,15 @@ cdef void sum_line(
     cdef const floating* at
     cdef floating scale
     for k in range(s.count[2]):
-        for c in range(channels):
-            y[c] = 0
-        for z in range(s.first[0][i], s.stop[0][i]):
-            for v in range(s.first[1][j], s.stop[1][j]):
-                for u in range(s.first[2][k], s.stop[2][k]):
-                    at = x + ((z * s.size[1] + v) * s.size[2] + u) * channels
-                    if power == 1:
-                        for c in range(channels):  # vectorised
-                            y[c] += at[c]
-                    elif power == 2:
-                        for c in range(channels):  # vectorised
-                            y[c] += at[c] * at[c]
-                    else:
+        if power == 1 or power == 2:
+            _reduce_window(POOL_SUM if power == 1 else POOL_SQUARES, x, s, i, j, k, channels, 0, y)
+        else:
+            for c in range(channels):
+                y[c] = 0
+            for z in range(s.first[0][i], s.stop[0][i]):
+                for v in range(s.first[1][j], s.stop[1][j]):
+                    for u in range(s.first[2][k], s.stop[2][k]):
+                        at = x + ((z * s.size[1] + v) * s.size[2] + u) * channels
                         for c in range(channels):
                             y[c] += <floating> pow(at[c], power)
         scale = <floating> _divisor(divisor, s.count, i, j, k)
