@@ -50,6 +50,9 @@ CASES = {
         ((1, 9, 30), (24, 9, 5), {"dilation": 2, "padding": 4}, "direct"),
         ((1, 9, 4, 5, 6), (7, 9, 2, 3, 3), {"padding": 1, "stride": (1, 2, 1)}, "direct"),
         ((1, 96, 6, 7), (160, 96, 3, 3), {"padding": 1}, "direct"),  # panel by panel
+        ((1, 96, 5, 5), (200, 96, 3, 3), {"padding": 1}, "direct"),  # a pixel left over
+        *(((1, 8, 5, 5), (k, 8, 1, 1), {}, "direct") for k in (5, 24, 40)),
+        *(((1, 20, 1, 1), (k, 10, 1, 1), {"groups": 2}, "direct") for k in (10, 48, 192, 230)),
     ],
     "lines": [
         *(((2, 3, 9, 11), (k, 3, 3, 3), {"padding": 1}, "direct") for k in (1, 3, 5, 16, 24, 40)),

@@ -14,6 +14,8 @@
 #define TILE_PIXELS 6
 #define WIDE_PIXELS 4
 #define TILE_ROWS 4
+/* Of a single pixel so many vectors of output channels, of several panels. */
+#define PIXEL_VECTORS 12
 #define MOST_DOTS 3
 #define DOTS_PIXELS(outputs) (12 / (outputs))
 #ifdef __AVX__
@@ -29,6 +31,9 @@ typedef struct {
     void (*tile[2])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
                     const void *w, const void *bias, void *const *out, int pixels,
                     ptrdiff_t cols, const Epilogue *epilogue);
+    void (*pixel[2])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
+                     const void *w, const void *bias, void *out, ptrdiff_t cols,
+                     const Epilogue *epilogue);
     void (*even_tile[2])(const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
                          ptrdiff_t run, const void *w, const void *bias, void *out,
                          ptrdiff_t out_step, int pixels, ptrdiff_t cols, const Epilogue *epilogue);

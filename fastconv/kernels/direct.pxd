@@ -10,6 +10,7 @@ cdef extern from "direct.h" nogil:
         WIDE_PIXELS
         TILE_ROWS
         MOST_DOTS
+        PIXEL_VECTORS
         VECTOR_BYTES
     const bint DIRECT_SUPPORTED
     Py_ssize_t DOTS_PIXELS(Py_ssize_t outputs)
@@ -18,6 +19,9 @@ cdef extern from "direct.h" nogil:
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void** out, int pixels, Py_ssize_t cols,
             const Epilogue* epilogue) nogil
+        void (*pixel[2])(
+            const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
+            const void* bias, void* out, Py_ssize_t cols, const Epilogue* epilogue) nogil
         void (*even_tile[2])(
             const void* a, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
             Py_ssize_t run, const void* w, const void* bias, void* out, Py_ssize_t out_step,

@@ -33,6 +33,7 @@ cdef enum:
 
 SUPPORTED = bool(DIRECT_SUPPORTED)
 PIXELS = TILE_PIXELS
+PIXEL_PANELS = PIXEL_VECTORS // 2
 DOTS = MOST_DOTS
 
 
@@ -176,14 +177,26 @@ cdef void _correlate_strip(
     cdef Py_ssize_t stride = tiles * size
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
-    cdef Py_ssize_t tile, panel, run, p
+    cdef Py_ssize_t some = panel1 - panel0 if t.panels_inside else PIXEL_VECTORS // 2
+    cdef Py_ssize_t pixels = p1 - p0, tile, panel, part, first, last, run, p
     run = _point_tiles(x, y, f, group, t.groups, t.depth, t.outputs, p0, p1, stride, work, places,
                        rows)
-    for panel in range(panel0, panel0 + 1 if t.panels_inside else panel1):
-        for tile in range(tiles):
-            p = _tile_start(tile, size, p1 - p0)
-            _tile(rows + p, t.depth // run, stride, run, w, bias, t, places + p, panel,
-                  panel1 if t.panels_inside else panel + 1, min(size, p1 - p0), epilogue)
+    if pixels % size == 1:  # one that is left over would take as long as a whole tile
+        pixels -= 1
+    for part in range((panel1 - panel0 + some - 1) // some):
+        first = panel0 + part * some
+        last = min(first + some, panel1)
+        for panel in range(first, first + 1 if t.panels_inside else last):
+            for tile in range((pixels + size - 1) // size):
+                p = _tile_start(tile, size, pixels)
+                _tile(rows + p, t.depth // run, stride, run, w, bias, t, places + p, panel,
+                      last if t.panels_inside else panel + 1, min(size, pixels), epilogue)
+        if pixels < p1 - p0:
+            direct_find(sizeof(floating)).pixel[size == WIDE_PIXELS](
+                <const void**> rows + pixels, t.depth // run, stride, run,
+                w + first * t.width * t.depth, bias + first * t.width,
+                places[pixels] + first * t.width,
+                min(last * t.width, t.outputs) - first * t.width, epilogue)
 
 
 cdef Py_ssize_t _point_tiles(
@@ -195,10 +208,15 @@ cdef Py_ssize_t _point_tiles(
 
     The last tile's idle pixels are its last pixel again.
     """
-    cdef Py_ssize_t width = depth // (f.taps[0] * f.taps[1] * f.taps[2]), p, r, run
-    point_places(y, f, groups * outputs, p0, p1, places)
-    run = _point_runs(
-        x + group * width, f, groups, width, SHORT_RUN, p0, p1, stride, work, rows)
+    cdef Py_ssize_t width = depth // (f.taps[0] * f.taps[1] * f.taps[2]), p, r, run = depth
+    if f.pointwise and f.dense:
+        for p in range(p0, p1):
+            places[p - p0] = y + p * groups * outputs
+            rows[p - p0] = x + (p * groups + group) * depth
+    else:
+        point_places(y, f, groups * outputs, p0, p1, places)
+        run = _point_runs(
+            x + group * width, f, groups, width, SHORT_RUN, p0, p1, stride, work, rows)
     for p in range(p1 - p0, stride):
         places[p] = places[p1 - p0 - 1]
         for r in range(depth // run):

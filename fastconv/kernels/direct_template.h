@@ -94,6 +94,55 @@ DEFINE_TILE(wide_tile, 4, 3)
 #undef TILE_OF_6
 #undef TILE_OF_4
 
+/* The same for one pixel and N panels of W vectors: a register tile that reads as many streams of
+ * weights as there are panels. */
+BODY NAME(pixel_of)(
+    int W, int N, const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
+    const T *w, const T *bias, T *out, ptrdiff_t cols, const Epilogue *epilogue)
+{
+    const ptrdiff_t panel = runs * run * W * LANES;
+    V c[PIXEL_VECTORS];
+    for (int n = 0; n < N * W; n++) c[n] = *(const V *)(bias + n * LANES);
+    for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
+        const T *a = rows[0];
+        for (ptrdiff_t i = 0; i < run; i++, w += W * LANES)
+            for (int n = 0; n < N; n++)
+                for (int j = 0; j < W; j++)
+                    c[n * W + j] += a[i] * *(const V *)(w + n * panel + j * LANES);
+    }
+    if (cols < N * W * LANES) {
+        memcpy(out, c, cols * sizeof(T));
+        EPILOGUE(row)(out, cols, epilogue);
+        return;
+    }
+    if (epilogue->add)
+        for (int n = 0; n < N * W; n++) c[n] += EPILOGUE(residual)(out + n * LANES, LANES, epilogue);
+    if (epilogue->act) EPILOGUE(activate)(c, N * W, epilogue);
+    for (int n = 0; n < N * W; n++) *(V *)(out + n * LANES) = c[n];
+}
+
+#define DEFINE_PIXEL(name, W)                                                                   \
+    KERNEL NAME(name)(                                                                          \
+        const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,               \
+        const void *weights, const void *bias, void *out, ptrdiff_t cols,                       \
+        const Epilogue *epilogue)                                                               \
+    {                                                                                           \
+        const ptrdiff_t depth = runs * run;                                                     \
+        ptrdiff_t k = 0;                                                                        \
+        for (; cols - k > (PIXEL_VECTORS - W) * LANES; k += PIXEL_VECTORS * LANES)              \
+            NAME(pixel_of)(W, PIXEL_VECTORS / W, rows, runs, stride, run,                       \
+                           (const T *)weights + k * depth, (const T *)bias + k, (T *)out + k,   \
+                           cols - k < PIXEL_VECTORS * LANES ? cols - k : PIXEL_VECTORS * LANES, \
+                           epilogue);                                                           \
+        for (; k < cols; k += W * LANES)                                                        \
+            NAME(pixel_of)(W, 1, rows, runs, stride, run, (const T *)weights + k * depth,       \
+                           (const T *)bias + k, (T *)out + k,                                   \
+                           cols - k < W * LANES ? cols - k : W * LANES, epilogue);              \
+    }
+DEFINE_PIXEL(pixel, 2)
+DEFINE_PIXEL(wide_pixel, 3)
+#undef DEFINE_PIXEL
+
 /* The same for pixels whose inputs and outputs lie evenly: run r of pixel p is at
  * a[p * step + offsets[r]], its outputs at out[p * out_step]. */
 BODY NAME(even_tile_of)(
@@ -408,6 +457,7 @@ KERNEL NAME(finish_panel)(
 
 static const direct_kernels NAME(kernels) = {
     {NAME(tile), NAME(wide_tile)},
+    {NAME(pixel), NAME(wide_pixel)},
     {NAME(even_tile), NAME(wide_even_tile)},
     {NULL, NAME(dots1), NAME(dots2), NAME(dots3)},
     NAME(product),

@@ -1,6 +1,6 @@
 /* What happens to an output before it leaves the registers or the cache, after its sum and bias:
  * y := act(y + residual) with act(v) = min(v <= 0 ? slope * v : v, top). NaN stays NaN; a slope of
- * zero gives zero, also for an infinity, so it is no product. */
+ * zero gives a zero, also for an infinity, so it is no product. */
 #ifndef FASTCONV_EPILOGUE_H
 #define FASTCONV_EPILOGUE_H
 
@@ -12,5 +12,21 @@ typedef struct {
     ptrdiff_t residual; /* bytes from an output to its residual, at the same place of its array */
     double slope, top;
 } Epilogue;
+
+/* Of two vectors, the second value where it is NaN. Compilers make several instructions of what
+ * these processors have one for. */
+#if defined(__GNUC__) && defined(__AVX__)
+#include <immintrin.h>
+#define epilogue_max_float _mm256_max_ps
+#define epilogue_min_float _mm256_min_ps
+#define epilogue_max_double _mm256_max_pd
+#define epilogue_min_double _mm256_min_pd
+#elif defined(__GNUC__) && defined(__SSE2__)
+#include <emmintrin.h>
+#define epilogue_max_float _mm_max_ps
+#define epilogue_min_float _mm_min_ps
+#define epilogue_max_double _mm_max_pd
+#define epilogue_min_double _mm_min_pd
+#endif
 
 #endif

@@ -24,23 +24,35 @@ BODY void EPILOGUE(fetch)(const void *out, const Epilogue *epilogue)
     __builtin_prefetch((const void *)((uintptr_t)out + (uintptr_t)epilogue->residual));
 }
 
-/* v[i] = act(v[i]) for `count` vectors. The rectifier alone is two instructions. */
+#ifndef epilogue_max_float
+/* The larger and the smaller of a and v; v where that is NaN. */
+BODY V EPILOGUE(max)(V a, V v)
+{
+    const M low = (M)(v < a);
+    return (V)(((M)a & low) | ((M)v & ~low));
+}
+
+BODY V EPILOGUE(min)(V a, V v)
+{
+    const M high = (M)(v > a);
+    return (V)(((M)a & high) | ((M)v & ~high));
+}
+#endif
+
+/* v[i] = act(v[i]) for `count` vectors. */
 BODY void EPILOGUE(activate)(V *v, int count, const Epilogue *epilogue)
 {
-    const T slope = (T)epilogue->slope, top = (T)epilogue->top;
-    const V tops = (V){0} + top;
+    const T slope = (T)epilogue->slope;
+    const V zeros = {0}, tops = zeros + (T)epilogue->top;
     if (slope == 0)
-        for (int i = 0; i < count; i++) v[i] = (V)((M)v[i] & ~(M)(v[i] <= 0));
+        for (int i = 0; i < count; i++) v[i] = EPILOGUE(max)(zeros, v[i]);
     else
         for (int i = 0; i < count; i++) {
             const M low = (M)(v[i] <= 0);
             v[i] = (V)(((M)(slope * v[i]) & low) | ((M)v[i] & ~low));
         }
     if (epilogue->cut)
-        for (int i = 0; i < count; i++) {
-            const M high = (M)(v[i] > tops);
-            v[i] = (V)(((M)tops & high) | ((M)v[i] & ~high));
-        }
+        for (int i = 0; i < count; i++) v[i] = EPILOGUE(min)(tops, v[i]);
 }
 
 /* The epilogue of `cols` neighbours, in place: for those that are no whole vectors. */

@@ -135,7 +135,7 @@ BODY void NAME(line_of)(
             const T *at = (const T *)x[r] + shift + c, *weights = (const T *)w[r] + c;
             V tap[MOST_LINE_TAPS];
             for (int t = 0; t < R; t++) tap[t] = *(const V *)(weights + t * channels);
-            if (r == rows - 1) /* the next pixels' inputs, where a line is read for the first time */
+            if (r >= rows - S) /* the next pixels' inputs, where a line is read for the first time */
                 for (int j = 0; j < LINE_PIXELS * S; j++)
                     __builtin_prefetch(at + ((LINE_PIXELS - 1) * S + R + j) * channels);
             for (int j = 0; j < (LINE_PIXELS - 1) * S + R; j++) {
