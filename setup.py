@@ -8,16 +8,20 @@ FASTCONV_LEVELS=0   build for the platform's baseline alone
 """
 
 import copy
+import gzip
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import scipy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError, LinkError
 
 HERE = Path(__file__).parent
@@ -81,6 +85,31 @@ def date_archives():
     except (OSError, subprocess.CalledProcessError):
         return  # not a checkout
     os.environ.setdefault("SOURCE_DATE_EPOCH", done.stdout.strip())
+
+
+class ArchiveSource(sdist):
+    """Makes archives that tell what the files are, not who packed them where and when."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, **owner):
+        if format != "gztar":
+            return super().make_archive(base_name, format, root_dir, base_dir, **owner)
+        date = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+
+        def entry(info):
+            info.mtime = date
+            info.mode = 0o755 if info.mode & 0o100 else 0o644
+            info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            return info
+
+        self.mkpath(self.dist_dir)
+        path = f"{base_name}.tar.gz"
+        with (
+            gzip.GzipFile(path, "wb", mtime=date) as file,
+            tarfile.open(fileobj=file, mode="w") as archive,
+        ):
+            archive.add(base_dir, filter=entry)
+        return path
 
 
 class BuildKernels(build_ext):
@@ -203,4 +232,4 @@ def extensions():
 if __name__ == "__main__":  # builds run this file; a test reads its constants
     write_blas_int()
     date_archives()
-    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "sdist": ArchiveSource})

@@ -265,7 +265,8 @@ def conv_operator(
     scipy.sparse.linalg.LinearOperator of shape (K * prod(out), C * prod(spatial))
         ``matvec(x)`` is the convolution of ``x.reshape(input_shape)``, ``rmatvec(y)`` its adjoint
         applied to ``y.reshape(output_shape)``, each flattened in C order; ``matmat`` and
-        ``rmatmat`` take a batch of images as columns. Its attributes ``input_shape`` and
+        ``rmatmat`` take a batch of images as columns. From SciPy 1.18 on, vectors and matrices may
+        have further axes in front. Its attributes ``input_shape`` and
         ``output_shape`` are those of the images.
 
     Raises
@@ -340,28 +341,34 @@ class _ConvOperator(LinearOperator):
         return fold_border(x, self._border, (len(y), *self.input_shape))
 
     def _apply(self, function, vectors, shape):
-        """`function` of the columns of `vectors` as images of `shape`."""
+        """`function` of vectors (..., places) as images of `shape`, or of one (places, 1)."""
         vectors = _checks.plain("x", vectors)
+        if vectors.shape[-1] != math.prod(shape):
+            vectors = vectors.reshape(-1)
         dtype = np.result_type(self.dtype, vectors.dtype)
         if dtype.kind == "c":
-            both = np.concatenate([vectors.real, vectors.imag], axis=1)
-            real, imag = np.hsplit(self._apply(function, both, shape), 2)
+            real, imag = self._apply(function, np.stack([vectors.real, vectors.imag]), shape)
             return real + 1j * imag
         dtype = _checks.float_dtype("the dtype of weight and vector together", dtype)
-        images = np.ascontiguousarray(vectors.T, dtype).reshape(-1, *shape)
-        return logical_order(function(images)).reshape(len(images), -1).T
+        axes = vectors.shape[:-1]
+        images = np.ascontiguousarray(vectors, dtype).reshape(math.prod(axes), *shape)
+        results = logical_order(function(images))
+        return results.reshape(*axes, math.prod(results.shape[1:]))
+
+    def _apply_columns(self, function, matrices, shape):
+        return self._apply(function, matrices.swapaxes(-1, -2), shape).swapaxes(-1, -2)
 
     def dot(self, x):
         return super().dot(_checks.plain("x", x))  # SciPy's loses a mask
 
     def _matvec(self, x):
-        return self._matmat(x.reshape(-1, 1))
+        return self._apply(self._forward, x, self.input_shape)
 
     def _rmatvec(self, y):
-        return self._rmatmat(y.reshape(-1, 1))
+        return self._apply(self._backward, y, self.output_shape)
 
-    def _matmat(self, vectors):
-        return self._apply(self._forward, vectors, self.input_shape)
+    def _matmat(self, x):
+        return self._apply_columns(self._forward, x, self.input_shape)
 
-    def _rmatmat(self, vectors):
-        return self._apply(self._backward, vectors, self.output_shape)
+    def _rmatmat(self, y):
+        return self._apply_columns(self._backward, y, self.output_shape)

@@ -146,6 +146,12 @@ def test_setup_builds_every_kernel():
 # Builds
 
 
+# What a clone does not have.
+UNWANTED = shutil.ignore_patterns(
+    ".*", "build", "dist", "*.egg-info", "*.so", "__pycache__", "_blas_int.pxd"
+)
+BUILD_SOURCE = "import setuptools.build_meta as backend; backend.build_sdist('../dist')"
+
 # What networks in C are made of.
 TEMPLATES = "fastconv/cexport/runtime/", "fastconv/cexport/templates/"
 
@@ -160,12 +166,8 @@ def archives(tmp_path_factory):
     folder = tmp_path_factory.mktemp("build")
     if os.environ.get("FASTCONV_TEST_DIST"):
         return found_in(Path(os.environ["FASTCONV_TEST_DIST"]))
-    unwanted = shutil.ignore_patterns(
-        ".*", "build", "dist", "*.egg-info", "*.so", "__pycache__", "_blas_int.pxd"
-    )
-    shutil.copytree(ROOT, folder / "tree", ignore=unwanted)
-    script = "import setuptools.build_meta as backend; backend.build_sdist('../dist')"
-    run([sys.executable, "-c", script], folder / "tree")
+    shutil.copytree(ROOT, folder / "tree", ignore=UNWANTED)
+    run([sys.executable, "-c", BUILD_SOURCE], folder / "tree")
     (source,) = (folder / "dist").glob("*.tar.gz")
     with tarfile.open(source) as archive:
         archive.extractall(folder / "unpacked", filter="data")
@@ -178,6 +180,14 @@ def archives(tmp_path_factory):
 def found_in(folder):
     (source,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return source, wheel
+
+
+def write_setup(tree, kernels):
+    """Put a setup.py into the tree that builds these kernels alone."""
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    text, found = re.subn(r"KERNELS = \[[^]]*\]", f"KERNELS = {kernels}", text)
+    assert found == 1
+    (tree / "setup.py").write_text(text, encoding="utf-8")
 
 
 def run(command, folder, **environment):
@@ -270,13 +280,9 @@ def test_baseline_kernels_have_instructions_that_every_processor_runs(archives, 
 @building
 def test_objects_are_the_same_wherever_they_are_compiled(archives, tmp_path):
     _, wheel = archives
-    tree = tmp_path / "another folder"
+    tree, some = tmp_path / "another folder", ["optim", "small"]
     shutil.copytree(ROOT / "fastconv", tree / "fastconv", ignore=shutil.ignore_patterns("*.so"))
-    some = ["optim", "small"]
-    text = (ROOT / "setup.py").read_text(encoding="utf-8")
-    text, found = re.subn(r"KERNELS = \[[^]]*\]", f"KERNELS = {some}", text)
-    assert found == 1
-    (tree / "setup.py").write_text(text, encoding="utf-8")
+    write_setup(tree, some)
     run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], tree)
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
@@ -300,6 +306,26 @@ def test_source_archive_holds_what_a_packager_needs(archives):
     written = {str(path.relative_to(ROOT).as_posix()) for path in templates()}
     assert written <= names
     assert not any(name.endswith((".so", ".c", ".pyc")) for name in names - written)
+
+
+@in_source_tree
+@building
+def test_source_archives_of_one_commit_are_the_same_bytes(tmp_path):
+    archives = []
+    # The second has files of other dates and modes.
+    for name, copy in ("tree", shutil.copy2), ("another folder", shutil.copyfile):
+        tree = tmp_path / name / "tree"
+        shutil.copytree(ROOT, tree, ignore=UNWANTED, copy_function=copy)
+        write_setup(tree, ["optim"])
+        (tree / "setup.py").chmod(0o600 if archives else 0o664)
+        run([sys.executable, "-c", BUILD_SOURCE], tree, SOURCE_DATE_EPOCH="1700000000")
+        (source,) = (tmp_path / name / "dist").glob("*.tar.gz")
+        archives.append(source.read_bytes())
+    with tarfile.open(source) as archive:
+        entries = archive.getmembers()
+    assert {entry.mtime for entry in entries} == {1_700_000_000}
+    assert {(e.uid, e.gid, e.uname, e.gname) for e in entries} == {(0, 0, "", "")}
+    assert archives[0] == archives[1]
 
 
 @in_source_tree

@@ -7,6 +7,7 @@ import pickle
 import naive
 import numpy as np
 import pytest
+import scipy
 from conftest import integers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -417,8 +418,33 @@ def test_vectors_of_other_lengths_are_refused():
         (a.matmat, (8, 2)),
         (a.rmatmat, (6, 2)),
     ):
-        with pytest.raises(ValueError, match="dimension"):
+        with pytest.raises(ValueError, match=r"[Dd]imension"):
             product(np.ones(vectors))
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (3,), (8,), (2, 3), (0,)], ids=str)
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_batches_of_vectors_and_matrices(batch, dtype, rng):
+    """SciPy hands them to an operator's own methods from 1.18 on."""
+    w = integers(rng, (2, 2, 3))
+    a, truth = conv_operator(w, (2, 4), padding=1), dense(w, (2, 4), "zeros", padding=1)
+    assert a.shape == (8, 8)  # no size tells rows from columns
+    x, columns = (integers(rng, (*batch, *axes)).astype(dtype) for axes in ((8,), (8, 5)))
+    if dtype is complex:
+        x, columns = x + 1j * x[..., ::-1], columns - 2j * columns[..., ::-1]
+    for way, matrix in ("", truth), ("r", truth.T):
+        for name, argument, result in (
+            (f"{way}matvec", x, x @ matrix.T),
+            (f"{way}matmat", columns, matrix @ columns),
+        ):
+            assert_array_equal(getattr(a, f"_{name}")(argument), result)
+            if not batch or np.lib.NumpyVersion(scipy.__version__) >= "1.18.0":
+                assert_array_equal(getattr(a, name)(argument), result)
+    for count in (0, 1):
+        some = columns[..., :count]
+        assert_array_equal(a._matmat(some), truth @ some)
+        if not batch:
+            assert_array_equal(a @ some, truth @ some)
 
 
 # Both
