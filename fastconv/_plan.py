@@ -333,8 +333,9 @@ def _plan_tiles(shape, frame, prepared):
     strip = -(-pixels // strips)
     strip = -(-strip // direct.PIXELS) * direct.PIXELS
     block = -(-panels * strips // DIRECT_TASKS) if strips < DIRECT_TASKS else panels
-    if pixels == 1 or block > direct.PIXEL_PANELS:  # as many as a pixel alone takes at a time
-        block = -(-block // direct.PIXEL_PANELS) * direct.PIXEL_PANELS
+    some = direct.pixel_panels(shape.itemsize, width)
+    if pixels == 1 or block > some:  # as many as a pixel alone takes at a time
+        block = -(-block // some) * some
     return Plan(
         "tiles",
         shape.products(frame),

@@ -212,7 +212,7 @@ def flush_denormal(mode=True):
     0.0
     """
     mode = _checks.boolean("mode", mode)
-    if not _team.FLUSH:
+    if not _team.FLUSH:  # C has no name for this flag of a processor
         raise NotImplementedError("flush_denormal knows x86-64 and AArch64 processors alone")
     before = _team.mode()
     _team.set_mode(before | _team.FLUSH if mode else before & ~_team.FLUSH, 1)

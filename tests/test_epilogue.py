@@ -305,9 +305,10 @@ def test_zeros_of_both_signs(way):
     x_shape, w_shape, options, algorithm = CASES[way][0]
     x, w = np.full(x_shape, -1.0), np.zeros(w_shape)
     for activation in (RELU, RELU6):
-        result = fused(x, w, None, None, activation, algorithm, options)
-        assert_array_equal(result, 0)
-        assert not np.signbit(result).any()
+        for bias in (None, np.full(len(w), -0.0)):
+            result = fused(x, w, bias, None, activation, algorithm, options)
+            assert_array_equal(result, 0)
+            assert not np.signbit(result).any()
 
 
 @pytest.mark.parametrize("layout", ["first", "last", "strided", "unbatched"])

@@ -33,7 +33,6 @@ cdef enum:
 
 SUPPORTED = bool(DIRECT_SUPPORTED)
 PIXELS = TILE_PIXELS
-PIXEL_PANELS = PIXEL_VECTORS // 2
 DOTS = MOST_DOTS
 
 
@@ -53,6 +52,15 @@ cdef inline Py_ssize_t _padded(Py_ssize_t outputs, Py_ssize_t width) noexcept no
 
 cdef inline Py_ssize_t _tile_pixels(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil:
     return WIDE_PIXELS if width * itemsize == 3 * VECTOR_BYTES else TILE_PIXELS
+
+
+def pixel_panels(Py_ssize_t itemsize, Py_ssize_t width):
+    """Panels that a single pixel takes at a time."""
+    return _pixel_panels(width, itemsize)
+
+
+cdef inline Py_ssize_t _pixel_panels(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil:
+    return PIXEL_VECTORS * VECTOR_BYTES // (width * itemsize)
 
 
 cdef inline Py_ssize_t _tile_start(
@@ -177,8 +185,10 @@ cdef void _correlate_strip(
     cdef Py_ssize_t stride = tiles * size
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
-    cdef Py_ssize_t some = panel1 - panel0 if t.panels_inside else PIXEL_VECTORS // 2
+    cdef Py_ssize_t some = _pixel_panels(t.width, sizeof(floating))
     cdef Py_ssize_t pixels = p1 - p0, tile, panel, part, first, last, run, p
+    if t.panels_inside:
+        some = panel1 - panel0
     run = _point_tiles(x, y, f, group, t.groups, t.depth, t.outputs, p0, p1, stride, work, places,
                        rows)
     if pixels % size == 1:  # one that is left over would take as long as a whole tile

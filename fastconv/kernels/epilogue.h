@@ -1,6 +1,6 @@
 /* What happens to an output before it leaves the registers or the cache, after its sum and bias:
  * y := act(y + residual) with act(v) = min(v <= 0 ? slope * v : v, top). NaN stays NaN; a slope of
- * zero gives a zero, also for an infinity, so it is no product. */
+ * zero gives zero, also for an infinity, so it is no product. */
 #ifndef FASTCONV_EPILOGUE_H
 #define FASTCONV_EPILOGUE_H
 

@@ -45,7 +45,7 @@ BODY void EPILOGUE(activate)(V *v, int count, const Epilogue *epilogue)
     const T slope = (T)epilogue->slope;
     const V zeros = {0}, tops = zeros + (T)epilogue->top;
     if (slope == 0)
-        for (int i = 0; i < count; i++) v[i] = EPILOGUE(max)(zeros, v[i]);
+        for (int i = 0; i < count; i++) v[i] = EPILOGUE(max)(zeros, v[i]) + zeros; /* no -0 */
     else
         for (int i = 0; i < count; i++) {
             const M low = (M)(v[i] <= 0);

@@ -433,13 +433,14 @@ cdef inline void _find_outputs(
 
 
 cdef inline void _go_past(const Tiling* t, Py_ssize_t size, winograd_places* places) noexcept nogil:
-    """To the output channels that lie `size` bytes on."""
-    cdef Py_ssize_t i
-    places.first = <char*> places.first + size
-    if places.each != NULL:
-        for i in range(t.do.tile_h * t.do.tile_w):
-            if places.each[i] != NULL:
-                places.each[i] = <char*> places.each[i] + size
+    """To the output channels that lie `size` bytes on, in a tile and the next."""
+    cdef Py_ssize_t n, i
+    for n in range(2):
+        places[n].first = <char*> places[n].first + size
+        if places[n].each != NULL:
+            for i in range(t.do.tile_h * t.do.tile_w):
+                if places[n].each[i] != NULL:
+                    places[n].each[i] = <char*> places[n].each[i] + size
 
 
 cdef int _multiply_panels(
@@ -479,9 +480,8 @@ cdef int _multiply_panels(
                 product_element, bias + (panel0 + panel) * width, &places[tile % 2],
                 &places[(tile + 1) % 2], <int> min(width, t.outputs - (panel0 + panel) * width),
                 epilogue)
-            _go_past(t, size, &places[tile % 2])
-            _go_past(t, size, &places[(tile + 1) % 2])
-        _go_past(t, (panel0 - panel1) * size, &places[(tile + 1) % 2])
+            _go_past(t, size, places)
+        _go_past(t, (panel0 - panel1) * size, places)
     return wild
 
 
@@ -648,9 +648,8 @@ cdef void _transform_outputs(
                 &places[tile % 2], &places[(tile + 1) % 2],
                 <int> min(width, t.outputs - panel * width), m + (panel - panel0) * phase * width,
                 m_element)
-            _go_past(t, size, &places[tile % 2])
-            _go_past(t, size, &places[(tile + 1) % 2])
-        _go_past(t, (panel0 - panel1) * size, &places[(tile + 1) % 2])
+            _go_past(t, size, places)
+        _go_past(t, (panel0 - panel1) * size, places)
         m += width
 
 
