@@ -79,6 +79,8 @@ STREAM = 9
 SHARED_CHANNELS = 192
 # ... up to so many bytes of them at a time.
 SHARED_BYTES = 1 << 24
+SHARED_TILES = 192
+SHARED_PRODUCTS = 1 << 20
 # Products of each channel in a block of tiles, which should stay in the second-level cache, and
 # tiles at most.
 BLOCK = 1008
@@ -425,14 +427,19 @@ def _plan_winograd(shape, frame, tile):
         panels = min(max(PRODUCTS_BYTES // (product * shape.itemsize), 1), prepared[0])
         cut = *tile, block, panels, width
         return Plan("blocks", operations, cut, prepared, work=taps * v + panels * product)
+    parts = -(-tiles // SHARED_TILES)
+    block = _padded(-(-tiles // parts), direct.PIXELS)
     most = max(SHARED_BYTES // (elements * channels * shape.itemsize) // block, 1) * block
-    phase = min(most, -(-tiles // block) * block)
+    phase = min(most, _padded(tiles, block))
     v = winograd.tiles_size(elements, phase, channels)
+    product = winograd.tiles_size(elements, block, width)
+    panels = SHARED_PRODUCTS // (product * shape.itemsize)
+    panels = max(min(panels, prepared[0] // BLOCKS), 1)
     # Of a single phase, each panel's weights are used once: transformed just before, they are
     # still in cache.
     whole = phase < tiles
-    cut = *tile, phase, block, width
-    return Plan("shared", operations, cut, prepared, whole, (v,), work=u + product)
+    cut = *tile, phase, block, panels, width
+    return Plan("shared", operations, cut, prepared, whole, (v,), work=panels * (u + product))
 
 
 # The gradient by weight -------------------------------------------------------------------------

@@ -282,10 +282,11 @@ DEFINE_DOTS(3)
 #undef DEFINE_DOTS
 
 /* out[p][0 .. two vectors) = sum over r, i of rows[r][p * step + i] * w[r * run + i][...] for
- * `tiles` times six p. */
+ * `tiles` times six p. The weights `next` in turn are fetched meanwhile, a line every `tiles` steps:
+ * the first tile would wait for memory at each. */
 KERNEL NAME(product)(
     const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const void *weights,
-    void *to, ptrdiff_t tiles)
+    const void *next, void *to, ptrdiff_t tiles)
 {
     T *out = to;
     for (ptrdiff_t tile = 0; tile < tiles; tile++) {
@@ -293,13 +294,18 @@ KERNEL NAME(product)(
         const T *w = weights;
         for (ptrdiff_t r = 0; r < runs; r++) {
             const T *low = (const T *)rows[r] + tile * TILE_PIXELS * step, *high = low + 3 * step;
-            for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += 2 * LANES) {
-                V b0 = *(const V *)w, b1 = *(const V *)(w + LANES);
-                for (int p = 0; p < 3; p++) {
-                    c[p][0] += low[p * step] * b0;
-                    c[p][1] += low[p * step] * b1;
-                    c[3 + p][0] += high[p * step] * b0;
-                    c[3 + p][1] += high[p * step] * b1;
+            for (ptrdiff_t left = run; left > 0; left -= tiles) {
+                PREFETCH_TO_READ(next);
+                next = (const V *)next + 2;
+                for (ptrdiff_t i = left < tiles ? left : tiles; i; i--) {
+                    V b0 = *(const V *)w, b1 = *(const V *)(w + LANES);
+                    for (int p = 0; p < 3; p++) {
+                        c[p][0] += low[p * step] * b0;
+                        c[p][1] += low[p * step] * b1;
+                        c[3 + p][0] += high[p * step] * b0;
+                        c[3 + p][1] += high[p * step] * b1;
+                    }
+                    low++, high++, w += 2 * LANES;
                 }
             }
         }

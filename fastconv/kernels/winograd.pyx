@@ -284,15 +284,15 @@ def correlate_shared(
     const Py_ssize_t[::1] frame,
     Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
     Py_ssize_t phase, Py_ssize_t block,  # OPT  tiles transformed at a time, multiplied at a time
-    Py_ssize_t width,                    # OPT  output channels of a panel
+    Py_ssize_t some, Py_ssize_t width,   # OPT  panels multiplied at a time; their output channels
     const floating[::1] zeros,           # IN   (C)
     floating[::1] v,                     # TEMP (size of `phase` tiles)
-    floating[:, ::1] work,               # TEMP (n_threads, sizes of a panel and a product)
+    floating[:, ::1] work,               # TEMP (n_threads, some * sizes of a panel and a product)
     int n_threads,
 ):
-    """y := x correlated with the kernels, a panel of output channels after the other.
+    """y := x correlated with the kernels, some panels of output channels after the others.
 
-    A panel's weights are transformed on the spot unless they are `ready`. The epilogue follows.
+    Their weights are transformed on the spot unless they are `ready`. The epilogue follows.
     Returns whether any tile had an infinity or NaN before it, which its other outputs then have
     too.
     """
@@ -302,45 +302,47 @@ def correlate_shared(
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t element = _tiles_element(phase, t.channels)
-    cdef Py_ssize_t at, some, task, first, part
+    cdef Py_ssize_t at, count, task, first, part
     cdef int wild = 0
     for part in range((tiles + phase - 1) // phase):
         at = part * phase
-        some = min(phase, tiles - at)
+        count = min(phase, tiles - at)
         with nogil, parallel(num_threads=n_threads):
-            for task in prange((some + TILE_PIXELS - 1) // TILE_PIXELS, schedule="dynamic"):
+            for task in prange((count + TILE_PIXELS - 1) // TILE_PIXELS, schedule="dynamic"):
                 first = task * TILE_PIXELS
                 _transform_tiles(
-                    &x[0, 0, 0, 0, 0], &t, 0, at + first, at + min(first + TILE_PIXELS, some),
+                    &x[0, 0, 0, 0, 0], &t, 0, at + first, at + min(first + TILE_PIXELS, count),
                     at + first + TILE_PIXELS, &zeros[0], &v[first * t.channels], t.channels,
                     element)
-            for task in prange(panels, schedule="dynamic"):
+            for task in prange((panels + some - 1) // some, schedule="dynamic"):
                 wild |= _multiply_blocks(
-                    &v[0], element, w, ready, &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &t, task,
-                    width, at, some, block, &work[threadid(), 0])
+                    &v[0], element, w, ready, &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &t,
+                    task * some, min(task * some + some, panels), width, at, count, block,
+                    &work[threadid(), 0])
     return wild
 
 
 cdef int _multiply_blocks(
     const floating* v, Py_ssize_t element, const floating[:, :, :, :, :] w,
     const floating[:, ::1] ready, const floating* bias, floating* y, const Epilogue* epilogue,
-    const Tiling* t, Py_ssize_t panel, Py_ssize_t width, Py_ssize_t at, Py_ssize_t tiles,
-    Py_ssize_t block, floating* work,
+    const Tiling* t, Py_ssize_t panel0, Py_ssize_t panel1, Py_ssize_t width, Py_ssize_t at,
+    Py_ssize_t tiles, Py_ssize_t block, floating* work,
 ) noexcept nogil:
-    cdef Py_ssize_t part
+    cdef Py_ssize_t u_step = t.distinct * _panel_element(t.channels, width, 1), part, panel
     cdef const floating* u = work
     cdef const floating* v_at
     cdef int wild = 0
     if ready.shape[0]:
-        u = &ready[panel, 0]
+        u = &ready[panel0, 0]
     else:
-        _transform_panel(w, t.do, panel, width, work)
+        for panel in range(panel0, panel1):
+            _transform_panel(w, t.do, panel, width, work)
+            work += u_step
     for part in range((tiles + block - 1) // block):
         v_at = v + part * block * t.channels
         wild |= _multiply_panels(
-            &v_at, 1, element, u, 0, bias, y, epilogue, t, 0, panel, panel + 1, width,
-            at + part * block, at + min(part * block + block, tiles),
-            work + t.distinct * _panel_element(t.channels, width, 1),
+            &v_at, 1, element, u, u_step, bias, y, epilogue, t, 0, panel0, panel1, width,
+            at + part * block, at + min(part * block + block, tiles), work,
             _tiles_element(block, width))
     return wild
 
@@ -460,14 +462,19 @@ cdef int _multiply_panels(
     cdef Place at = _place(t, first)
     cdef Py_ssize_t e, a, tile, panel, size = width * <Py_ssize_t> sizeof(floating)
     cdef Py_ssize_t groups = _whole(last - first) // TILE_PIXELS
+    cdef const floating* weights
+    cdef const floating* next = u
     cdef int wild = 0
     for e in range(t.elements):
         for a in range(taps):
             rows[a] = v[a] + e * element
         for panel in range(panel1 - panel0):
+            weights = next
+            next = (weights + u_step if panel + 1 < panel1 - panel0
+                    else u + _weight_of(t, (e + 1) % t.elements)
+                    * _panel_element(t.channels, width, t.taps))
             direct_find(sizeof(floating)).product(
-                <const void**> rows, taps, t.channels, t.channels,
-                u + panel * u_step + _weight_of(t, e) * _panel_element(t.channels, width, t.taps),
+                <const void**> rows, taps, t.channels, t.channels, weights, next,
                 product + (panel * t.elements + e) * product_element, groups)
     _find_outputs(y + panel0 * width, t, z, &at, each[first % 2], &places[first % 2])
     for tile in range(first, last):
