@@ -132,6 +132,20 @@ def test_networks_in_evaluation_mode_and_their_plans(name, algorithm):
 
 
 @vectors
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_more_threads_than_tasks_or_ranges_of_them(name, algorithm, keep_threads):
+    """``kernels/shares.h`` has ranges for 64."""
+    net = nn.Sequential(*NETWORKS[name]).eval()
+    x = images((256, 9, 10), np.float32)
+    with fastconv.algorithm(algorithm):
+        whole = net(x)
+        for count in (3, 64, 71):
+            fastconv.set_num_threads(count)
+            assert same(net(x), whole)
+
+
+@vectors
 def test_a_plan_that_takes_a_few_images_at_a_time():
     """Where all would leave the cache."""
     net = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 4, 3, padding=1))

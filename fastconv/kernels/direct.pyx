@@ -24,6 +24,7 @@ from libc.string cimport memcpy, memset
 from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, gather, output_place, read_frame
 from fastconv.kernels.layout cimport Strided
+from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef enum:
     SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
@@ -161,9 +162,12 @@ cdef void correlate_tiles(
     cdef Py_ssize_t pixels = t.images * f.count[0] * f.count[1] * f.count[2]
     cdef Py_ssize_t blocks = (t.panels + t.block - 1) // t.block
     cdef Py_ssize_t tasks = (pixels + t.strip - 1) // t.strip * blocks * t.groups
-    cdef Py_ssize_t task, group, panel, p0
+    cdef Py_ssize_t _ticket, task, group, panel, p0
+    cdef Shares shares
+    share_out(&shares, tasks, n_threads)
     with parallel(num_threads=n_threads):
-        for task in prange(tasks, schedule="dynamic"):
+        for _ticket in prange(tasks, schedule="dynamic"):
+            task = share_take(&shares, threadid())
             panel = task % blocks * t.block
             group = task // blocks % t.groups
             p0 = task // blocks // t.groups * t.strip
@@ -282,9 +286,12 @@ cdef void correlate_few(
 ) noexcept nogil:
     cdef Py_ssize_t pixels = t.images * f.count[0] * f.count[1] * f.count[2]
     cdef Py_ssize_t tasks = (pixels + t.strip - 1) // t.strip * t.groups
-    cdef Py_ssize_t task, group, p0
+    cdef Py_ssize_t _ticket, task, group, p0
+    cdef Shares shares
+    share_out(&shares, tasks, n_threads)
     with parallel(num_threads=n_threads):
-        for task in prange(tasks, schedule="dynamic"):
+        for _ticket in prange(tasks, schedule="dynamic"):
+            task = share_take(&shares, threadid())
             p0 = task // t.groups * t.strip
             group = task % t.groups
             _dots_strip(
@@ -329,9 +336,12 @@ def correlate_lines(
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Py_ssize_t bands = (f.count[1] + lines - 1) // lines
     cdef Py_ssize_t parts = (f.count[2] + some - 1) // some
-    cdef Py_ssize_t task
+    cdef Py_ssize_t tasks = x.shape[0] * f.count[0] * bands * parts, _ticket, task
+    cdef Shares shares
+    share_out(&shares, tasks, n_threads)
     with nogil, parallel(num_threads=n_threads):
-        for task in prange(x.shape[0] * f.count[0] * bands * parts, schedule="dynamic"):
+        for _ticket in prange(tasks, schedule="dynamic"):
+            task = share_take(&shares, threadid())
             _correlate_band(
                 &x[0, 0, 0, 0, 0], w, &bias[0], outputs, &y[0, 0, 0, 0, 0], &epilogue, &f,
                 x.shape[4], task // parts // bands, task // parts % bands * lines,

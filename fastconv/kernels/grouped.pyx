@@ -15,6 +15,7 @@ from libc.string cimport memset
 from fastconv.kernels.direct cimport VECTOR_BYTES, point_places, point_rows
 from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, output_place, read_frame
+from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef extern from "grouped.h" nogil:
     enum:
@@ -89,9 +90,13 @@ cdef void correlate_narrow(
     Py_ssize_t width, Py_ssize_t channels, Py_ssize_t strip, floating* work, Py_ssize_t work_row,
     void** pointers, Py_ssize_t pointers_row, int n_threads,
 ) noexcept nogil:
-    cdef Py_ssize_t pixels = images * f.count[0] * f.count[1] * f.count[2], task
+    cdef Py_ssize_t pixels = images * f.count[0] * f.count[1] * f.count[2], _ticket, task
+    cdef Py_ssize_t tasks = (pixels + strip - 1) // strip
+    cdef Shares shares
+    share_out(&shares, tasks, n_threads)
     with parallel(num_threads=n_threads):
-        for task in prange((pixels + strip - 1) // strip, schedule="guided"):
+        for _ticket in prange(tasks, schedule="dynamic"):
+            task = share_take(&shares, threadid())
             _correlate_strip(
                 x, w, bias, y, epilogue, f, taps, width, channels, task * strip,
                 min(task * strip + strip, pixels), work + threadid() * work_row,
@@ -187,9 +192,12 @@ def correlate_lines(
     """y[p, c] := bias[c] + sum over t of x[p, t, c] w[t, c], and the epilogue."""
     cdef Frame f = read_frame(frame)
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
-    cdef Py_ssize_t line
+    cdef Py_ssize_t lines = x.shape[0] * f.count[0] * f.count[1], _ticket, line
+    cdef Shares shares
+    share_out(&shares, lines, n_threads)
     with nogil, parallel(num_threads=n_threads):
-        for line in prange(x.shape[0] * f.count[0] * f.count[1], schedule="guided"):
+        for _ticket in prange(lines, schedule="dynamic"):
+            line = share_take(&shares, threadid())
             _correlate_line(
                 &x[0, 0, 0, 0, 0], &w[0, 0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f,
                 x.shape[4], line, <const void**> &pointers[threadid(), 0])

@@ -14,6 +14,7 @@ from cython.parallel cimport parallel, prange, threadid
 from fastconv.kernels.activation cimport act
 from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, output_place, read_frame
+from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef extern from "planes.h" nogil:
     ctypedef struct planes_kernels:
@@ -94,9 +95,13 @@ cdef void correlate_planes(
     Py_ssize_t span, floating* work, Py_ssize_t work_row, void** pointers,
     Py_ssize_t pointers_row, int n_threads,
 ) noexcept nogil:
-    cdef Py_ssize_t parts = (f.count[2] + span - 1) // span, task
+    cdef Py_ssize_t parts = (f.count[2] + span - 1) // span, _ticket, task
+    cdef Py_ssize_t tasks = images * f.count[0] * f.count[1] * parts
+    cdef Shares shares
+    share_out(&shares, tasks, n_threads)
     with parallel(num_threads=n_threads):
-        for task in prange(images * f.count[0] * f.count[1] * parts, schedule="guided"):
+        for _ticket in prange(tasks, schedule="dynamic"):
+            task = share_take(&shares, threadid())
             _correlate_line(
                 x, w, bias, y, epilogue, f, outside, task // parts, task % parts * span,
                 min(task % parts * span + span, f.count[2]), span, work + threadid() * work_row,

@@ -9,8 +9,10 @@ pixel is written by one thread, once.
 """
 
 from cython cimport floating
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, pow
+
+from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef extern from "pool.h" nogil:
     ctypedef enum pool_reduction:
@@ -55,9 +57,13 @@ def max_pool(
     Where none is larger than a finite ``floor``, that is the value, and the index -1.
     """
     cdef Spans s = read_spans(windows)
-    cdef Py_ssize_t lines = s.count[0] * s.count[1], line
+    cdef Py_ssize_t lines = s.count[0] * s.count[1], _ticket, line
     cdef bint indexed = index is not None
-    for line in prange(x.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
+    cdef Shares shares
+    share_out(&shares, x.shape[0] * lines, n_threads)
+    for _ticket in prange(
+            x.shape[0] * lines, schedule="dynamic", nogil=True, num_threads=n_threads):
+        line = share_take(&shares, threadid())
         max_line(
             &x[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             x.shape[4], floor,
@@ -256,8 +262,12 @@ def sum_pool(
 ):
     """y := (sum of x ** power over the window) / (product of the three divisors)."""
     cdef Spans s = read_spans(windows)
-    cdef Py_ssize_t lines = s.count[0] * s.count[1], line
-    for line in prange(x.shape[0] * lines, schedule="guided", nogil=True, num_threads=n_threads):
+    cdef Py_ssize_t lines = s.count[0] * s.count[1], _ticket, line
+    cdef Shares shares
+    share_out(&shares, x.shape[0] * lines, n_threads)
+    for _ticket in prange(
+            x.shape[0] * lines, schedule="dynamic", nogil=True, num_threads=n_threads):
+        line = share_take(&shares, threadid())
         sum_line(
             &x[line // lines, 0, 0, 0, 0], &s, line % lines // s.count[1], line % s.count[1],
             x.shape[4], &divisor[0], power,

@@ -23,6 +23,7 @@ from cython.parallel cimport parallel, prange, threadid
 from fastconv.kernels.direct cimport TILE_PIXELS, TILE_ROWS, direct_find
 from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, read_frame
+from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef extern from "winograd.h" nogil:
     enum:
@@ -232,11 +233,14 @@ def correlate_blocks(
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
     cdef Tiling t = _tiling(
         frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], y.shape[4])
-    cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2], task, first
+    cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2], _ticket, first
+    cdef Py_ssize_t tasks = (tiles + block - 1) // block
+    cdef Shares shares
     cdef int wild = 0
+    share_out(&shares, tasks, n_threads)
     with nogil, parallel(num_threads=n_threads):
-        for task in prange((tiles + block - 1) // block, schedule="dynamic"):
-            first = task * block
+        for _ticket in prange(tasks, schedule="dynamic"):
+            first = share_take(&shares, threadid()) * block
             wild |= _correlate_block(
                 &x[0, 0, 0, 0, 0], u, &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &t, panels, width,
                 first, min(first + block, tiles), &zeros[0], &work[threadid(), 0],
@@ -302,14 +306,17 @@ def correlate_shared(
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t element = _tiles_element(phase, t.channels)
-    cdef Py_ssize_t at, count, task, first, part
+    cdef Py_ssize_t at, count, groups, _ticket, task, first, part
+    cdef Shares shares
     cdef int wild = 0
     for part in range((tiles + phase - 1) // phase):
         at = part * phase
         count = min(phase, tiles - at)
+        groups = (count + TILE_PIXELS - 1) // TILE_PIXELS
+        share_out(&shares, groups, n_threads)
         with nogil, parallel(num_threads=n_threads):
-            for task in prange((count + TILE_PIXELS - 1) // TILE_PIXELS, schedule="dynamic"):
-                first = task * TILE_PIXELS
+            for _ticket in prange(groups, schedule="dynamic"):
+                first = share_take(&shares, threadid()) * TILE_PIXELS
                 _transform_tiles(
                     &x[0, 0, 0, 0, 0], &t, 0, at + first, at + min(first + TILE_PIXELS, count),
                     at + first + TILE_PIXELS, &zeros[0], &v[first * t.channels], t.channels,
