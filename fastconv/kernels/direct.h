@@ -30,7 +30,7 @@
 typedef struct {
     void (*tile[2])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
                     const void *w, const void *bias, void *const *out, int pixels,
-                    ptrdiff_t cols, const Epilogue *epilogue);
+                    ptrdiff_t cols, const Epilogue *epilogue, ptrdiff_t ahead);
     void (*pixel[2])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
                      const void *w, const void *bias, void *out, ptrdiff_t cols,
                      const Epilogue *epilogue);

@@ -17,8 +17,8 @@ cdef extern from "direct.h" nogil:
     ctypedef struct direct_kernels:
         void (*tile[2])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
-            const void* bias, void** out, int pixels, Py_ssize_t cols,
-            const Epilogue* epilogue) nogil
+            const void* bias, void** out, int pixels, Py_ssize_t cols, const Epilogue* epilogue,
+            Py_ssize_t ahead) nogil
         void (*pixel[2])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void* out, Py_ssize_t cols, const Epilogue* epilogue) nogil

@@ -28,6 +28,7 @@ from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef enum:
     SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
+    STREAMED = 64  # channels of pixels that are fetched a tile ahead; below, that costs what it gains
     L1_WEIGHTS = 1 << 14  # bytes of packed weights that stay in the first cache
     FEW_PANELS = 2  # to copy the inputs would not pay
     PACKED = 8  # channels at a time: those of several outputs, often a power of two apart
@@ -190,9 +191,11 @@ cdef void _correlate_strip(
     cdef floating** places = <floating**> pointers
     cdef const floating** rows = <const floating**> (pointers + stride)
     cdef Py_ssize_t some = _pixel_panels(t.width, sizeof(floating))
-    cdef Py_ssize_t pixels = p1 - p0, tile, panel, part, first, last, run, p
+    cdef Py_ssize_t pixels = p1 - p0, tile, panel, part, first, last, run, p, ahead = 0
     if t.panels_inside:
         some = panel1 - panel0
+        if f.pointwise and f.dense and t.depth >= STREAMED:
+            ahead = size * t.groups * t.depth
     run = _point_tiles(x, y, f, group, t.groups, t.depth, t.outputs, p0, p1, stride, work, places,
                        rows)
     if pixels % size == 1:  # one that is left over would take as long as a whole tile
@@ -204,7 +207,7 @@ cdef void _correlate_strip(
             for tile in range((pixels + size - 1) // size):
                 p = _tile_start(tile, size, pixels)
                 _tile(rows + p, t.depth // run, stride, run, w, bias, t, places + p, panel,
-                      last if t.panels_inside else panel + 1, min(size, pixels), epilogue)
+                      last if t.panels_inside else panel + 1, min(size, pixels), epilogue, ahead)
         if pixels < p1 - p0:
             direct_find(sizeof(floating)).pixel[size == WIDE_PIXELS](
                 <const void**> rows + pixels, t.depth // run, stride, run,
@@ -242,6 +245,7 @@ cdef inline void _tile(
     const floating** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run,
     const floating* w, const floating* bias, const Tiling* t, floating** places,
     Py_ssize_t panel0, Py_ssize_t panel1, Py_ssize_t pixels, const Epilogue* epilogue,
+    Py_ssize_t ahead,
 ) noexcept nogil:
     """One register tile after the other: its pixels, panels [panel0, panel1) of outputs."""
     cdef Py_ssize_t first = panel0 * t.width, p
@@ -251,7 +255,7 @@ cdef inline void _tile(
         out[p] = places[p] + first
     direct_find(sizeof(floating)).tile[size == WIDE_PIXELS](
         <const void**> rows, runs, stride, run, w + first * t.depth, bias + first, out,
-        <int> pixels, min(panel1 * t.width, t.outputs) - first, epilogue)
+        <int> pixels, min(panel1 * t.width, t.outputs) - first, epilogue, ahead)
 
 
 def correlate_dots(

@@ -11,12 +11,13 @@ typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_al
 /* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[panel of k][r * run + i][k]
  * for the first `pixels` of P pixels and `cols` outputs k, up to N vectors of a panel of `width`;
  * all P row pointers must be readable, `w` and `bias` are padded to whole panels. The epilogue
- * follows. */
+ * follows. What lies `ahead` values on in every row is fetched, unless that is 0. */
 BODY NAME(tile_of)(
     int P, int N, int width, int whole, int ends, const void *const *rows, ptrdiff_t runs,
     ptrdiff_t stride, ptrdiff_t run, const T *w, const T *bias, void *const *out,
-    ptrdiff_t shift, int pixels, ptrdiff_t cols, const Epilogue *epilogue)
+    ptrdiff_t shift, int pixels, ptrdiff_t cols, const Epilogue *epilogue, ptrdiff_t ahead)
 {
+    enum { LINE = 64 / sizeof(T) };
     V c[TILE_PIXELS * 2];
     for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE((T *)out[p] + shift);
@@ -31,11 +32,16 @@ BODY NAME(tile_of)(
     for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
         const T *a[TILE_PIXELS];
         for (int p = 0; p < P; p++) a[p] = rows[p];
-        for (ptrdiff_t i = 0; i < run; i++, w += width * LANES) {
-            V b[3];
-            for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
-            for (int p = 0; p < P; p++)
-                for (int n = 0; n < N; n++) c[p * N + n] += a[p][i] * b[n];
+        for (ptrdiff_t i = 0; i < run;) {
+            const ptrdiff_t end = ahead && run - i > LINE ? i + LINE : run;
+            if (ahead)
+                for (int p = 0; p < P; p++) PREFETCH_TO_READ(a[p] + i + ahead);
+            for (; i < end; i++, w += width * LANES) {
+                V b[3];
+                for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
+                for (int p = 0; p < P; p++)
+                    for (int n = 0; n < N; n++) c[p * N + n] += a[p][i] * b[n];
+            }
         }
     }
     if (!whole) {
@@ -77,22 +83,31 @@ BODY NAME(tile_of)(
     KERNEL NAME(name)(                                                                          \
         const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,               \
         const void *weights, const void *bias, void *const *out, int pixels, ptrdiff_t cols,    \
-        const Epilogue *epilogue)                                                               \
+        const Epilogue *epilogue, ptrdiff_t ahead)                                              \
     {                                                                                           \
         const T *w = weights, *b = bias;                                                        \
-        PANELS_OF(P, W, TILE_OF_##P);                                                           \
+        if (ahead) PANELS_OF(P, W, STREAMED_TILE_OF_##P);                                       \
+        else PANELS_OF(P, W, TILE_OF_##P);                                                      \
     }
 #define TILE_OF_6(N, whole, ends, some)                                                         \
     NAME(tile_of)(6, N, 2, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
-                  some, epilogue)
+                  some, epilogue, 0)
 #define TILE_OF_4(N, whole, ends, some)                                                         \
     NAME(tile_of)(4, N, 3, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
-                  some, epilogue)
+                  some, epilogue, 0)
+#define STREAMED_TILE_OF_6(N, whole, ends, some)                                                \
+    NAME(tile_of)(6, N, 2, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
+                  some, epilogue, k ? 0 : ahead)
+#define STREAMED_TILE_OF_4(N, whole, ends, some)                                                \
+    NAME(tile_of)(4, N, 3, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
+                  some, epilogue, k ? 0 : ahead)
 DEFINE_TILE(tile, 6, 2)
 DEFINE_TILE(wide_tile, 4, 3)
 #undef DEFINE_TILE
 #undef TILE_OF_6
 #undef TILE_OF_4
+#undef STREAMED_TILE_OF_6
+#undef STREAMED_TILE_OF_4
 
 /* The same for one pixel and N panels of W vectors: a register tile that reads as many streams of
  * weights as there are panels. */
