@@ -28,7 +28,7 @@ from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef enum:
     SHORT_RUN = 4  # shorter ones are gathered into one: to start a run costs some ten steps
-    STREAMED = 64  # channels of pixels that are fetched a tile ahead; below, that costs what it gains
+    STREAMED = 64  # values of a pixel that is fetched a tile ahead: of fewer that gains nothing
     L1_WEIGHTS = 1 << 14  # bytes of packed weights that stay in the first cache
     FEW_PANELS = 2  # to copy the inputs would not pay
     PACKED = 8  # channels at a time: those of several outputs, often a power of two apart
@@ -194,8 +194,6 @@ cdef void _correlate_strip(
     cdef Py_ssize_t pixels = p1 - p0, tile, panel, part, first, last, run, p, ahead = 0
     if t.panels_inside:
         some = panel1 - panel0
-        if f.pointwise and f.dense and t.depth >= STREAMED:
-            ahead = size * t.groups * t.depth
     run = _point_tiles(x, y, f, group, t.groups, t.depth, t.outputs, p0, p1, stride, work, places,
                        rows)
     if pixels % size == 1:  # one that is left over would take as long as a whole tile
@@ -206,6 +204,8 @@ cdef void _correlate_strip(
         for panel in range(first, first + 1 if t.panels_inside else last):
             for tile in range((pixels + size - 1) // size):
                 p = _tile_start(tile, size, pixels)
+                if t.panels_inside and run == t.depth >= STREAMED and p + size < stride:
+                    ahead = rows[p + size] - rows[p]
                 _tile(rows + p, t.depth // run, stride, run, w, bias, t, places + p, panel,
                       last if t.panels_inside else panel + 1, min(size, pixels), epilogue, ahead)
         if pixels < p1 - p0:
