@@ -21,7 +21,7 @@ typedef struct {
     /* by taps along a line, and step */
     void (*line[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,
-        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step,
+        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step, ptrdiff_t ahead,
         const Epilogue *epilogue);
     void (*line_weight[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
         const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows, ptrdiff_t channels,

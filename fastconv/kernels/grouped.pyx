@@ -33,7 +33,7 @@ cdef extern from "grouped.h" nogil:
         void (*line[6][3])(
             const void** x, Py_ssize_t shift, const void** w, Py_ssize_t rows,
             Py_ssize_t channels, const void* bias, void* out, Py_ssize_t out_step,
-            const Epilogue* epilogue) nogil
+            Py_ssize_t ahead, const Epilogue* epilogue) nogil
         void (*line_weight[6][3])(
             const void** x, const void* dy, void** dw, Py_ssize_t rows, Py_ssize_t channels,
             Py_ssize_t pixels, Py_ssize_t inner, Py_ssize_t outer, Py_ssize_t first,
@@ -210,7 +210,7 @@ cdef void _correlate_line(
 ) noexcept nogil:
     cdef const void** weights = lines + f.taps[0] * f.taps[1]
     cdef Py_ssize_t rows = _point_lines(x, w, f, channels, line, lines, weights)
-    cdef Py_ssize_t inner = _inner(f), outer = _outer(f), k = 0, at, first, last
+    cdef Py_ssize_t inner = _inner(f), outer = _outer(f), k = 0, at, ahead, first, last
     cdef Py_ssize_t out_step = f.stride[2] * channels
     y += output_place(f, line * f.count[2]) * channels
     while k < f.count[2]:
@@ -219,9 +219,12 @@ cdef void _correlate_line(
             if outer - k < LINE_PIXELS:  # the last tile overlaps the one before
                 k = outer - LINE_PIXELS
                 at = k * f.step[2] + f.offset[2][0]
+            ahead = (LINE_PIXELS - 1) * f.step[2] + f.taps[2]
+            if k + LINE_PIXELS == outer:  # to where the next line begins
+                ahead = f.step[1] * f.size[2] - at
             grouped_find(sizeof(floating)).line[f.taps[2]][f.step[2]](
                 lines, at * channels, weights, rows, channels, bias, y + k * out_step, out_step,
-                epilogue)
+                ahead * channels, epilogue)
             k += LINE_PIXELS
         else:
             first = max(-at, 0)

@@ -114,12 +114,13 @@ BODY void NAME(weight_of)(
 
 /* Depthwise, a line of pixels: out[p * out_step + c] = bias[c] + sum over r, t of
  * x[r][shift + (p * S + t) * channels + c] * w[r][t * channels + c] for LINE_PIXELS p and R taps t,
- * and the epilogue. Each input is loaded once for all pixels that read it. There is a vector of
- * channels at least; the last one may overlap the one before. */
+ * and the epilogue. Each input is loaded once for all pixels that read it; of the last S lines,
+ * what the next pixels read first, `ahead` values on, is fetched. There is a vector of channels at
+ * least; the last one may overlap the one before. */
 BODY void NAME(line_of)(
     int R, int S, int ends, const void *const *x, ptrdiff_t shift, const void *const *w,
     ptrdiff_t rows, ptrdiff_t channels, const T *bias, T *out, ptrdiff_t out_step,
-    const Epilogue *epilogue)
+    ptrdiff_t ahead, const Epilogue *epilogue)
 {
     for (ptrdiff_t next = LANES, c = 0; c < channels; c = next, next += LANES) {
         if (next > channels) c = channels - LANES;
@@ -135,9 +136,9 @@ BODY void NAME(line_of)(
             const T *at = (const T *)x[r] + shift + c, *weights = (const T *)w[r] + c;
             V tap[MOST_LINE_TAPS];
             for (int t = 0; t < R; t++) tap[t] = *(const V *)(weights + t * channels);
-            if (r >= rows - S) /* the next pixels' inputs, where a line is read for the first time */
+            if (r >= rows - S) /* lines that are read for the first time */
                 for (int j = 0; j < LINE_PIXELS * S; j++)
-                    __builtin_prefetch(at + ((LINE_PIXELS - 1) * S + R + j) * channels);
+                    PREFETCH_TO_READ(at + ahead + j * channels);
             for (int j = 0; j < (LINE_PIXELS - 1) * S + R; j++) {
                 V value = *(const V *)(at + j * channels);
                 for (int p = 0; p < LINE_PIXELS; p++)
@@ -224,13 +225,15 @@ BODY void NAME(line_weight_of)(
 #define DEFINE_LINE(R, S)                                                                       \
     static void NAME(line##R##_##S)(                                                            \
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,            \
-        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step,                    \
+        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step, ptrdiff_t ahead,   \
         const Epilogue *epilogue)                                                               \
     {                                                                                           \
         if (epilogue->add || epilogue->act)                                                     \
-            NAME(line_of)(R, S, 1, x, shift, w, rows, channels, bias, out, out_step, epilogue); \
+            NAME(line_of)(R, S, 1, x, shift, w, rows, channels, bias, out, out_step, ahead,     \
+                          epilogue);                                                            \
         else                                                                                    \
-            NAME(line_of)(R, S, 0, x, shift, w, rows, channels, bias, out, out_step, epilogue); \
+            NAME(line_of)(R, S, 0, x, shift, w, rows, channels, bias, out, out_step, ahead,     \
+                          epilogue);                                                            \
     }                                                                                           \
     static void NAME(line_weight##R##_##S)(                                                     \
         const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows,                  \
