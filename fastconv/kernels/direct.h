@@ -41,7 +41,7 @@ typedef struct {
                                 ptrdiff_t run, const void *w, const void *bias, void *const *out,
                                 int pixels, const Epilogue *epilogue);
     void (*product)(const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
-                    const void *w, const void *next, void *out, ptrdiff_t tiles);
+                    const void *w, const void *ahead, void *out, ptrdiff_t tiles);
     void (*outer)(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
                   int add);
     void (*weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);

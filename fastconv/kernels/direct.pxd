@@ -31,7 +31,7 @@ cdef extern from "direct.h" nogil:
             const void* bias, void** out, int pixels, const Epilogue* epilogue) nogil
         void (*product)(
             const void** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const void* w,
-            const void* next, void* out, Py_ssize_t tiles) nogil
+            const void* ahead, void* out, Py_ssize_t tiles) nogil
         void (*outer)(
             const void* a, Py_ssize_t step, const void* b, Py_ssize_t pixels, void* out,
             int add) nogil

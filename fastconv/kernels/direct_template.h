@@ -297,30 +297,29 @@ DEFINE_DOTS(3)
 #undef DEFINE_DOTS
 
 /* out[p][0 .. two vectors) = sum over r, i of rows[r][p * step + i] * w[r * run + i][...] for
- * `tiles` times six p. The weights `next` in turn are fetched meanwhile, a line every `tiles` steps:
- * the first tile would wait for memory at each. */
-KERNEL NAME(product)(
-    const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const void *weights,
-    const void *next, void *to, ptrdiff_t tiles)
+ * `tiles` times six p. The weights `ahead` come next and are fetched meanwhile, each tile its part:
+ * otherwise the first tile would wait for memory at each. */
+BODY NAME(product_of)(
+    int fetch, const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
+    const T *weights, const char *ahead, T *out, ptrdiff_t tiles)
 {
-    T *out = to;
+    const ptrdiff_t pace = 2 * VECTOR_BYTES / tiles;
     for (ptrdiff_t tile = 0; tile < tiles; tile++) {
         V c[TILE_PIXELS][2] = {{{0}}};
         const T *w = weights;
         for (ptrdiff_t r = 0; r < runs; r++) {
             const T *low = (const T *)rows[r] + tile * TILE_PIXELS * step, *high = low + 3 * step;
-            for (ptrdiff_t left = run; left > 0; left -= tiles) {
-                PREFETCH_TO_READ(next);
-                next = (const V *)next + 2;
-                for (ptrdiff_t i = left < tiles ? left : tiles; i; i--) {
-                    V b0 = *(const V *)w, b1 = *(const V *)(w + LANES);
-                    for (int p = 0; p < 3; p++) {
-                        c[p][0] += low[p * step] * b0;
-                        c[p][1] += low[p * step] * b1;
-                        c[3 + p][0] += high[p * step] * b0;
-                        c[3 + p][1] += high[p * step] * b1;
-                    }
-                    low++, high++, w += 2 * LANES;
+            for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += 2 * LANES) {
+                V b0 = *(const V *)w, b1 = *(const V *)(w + LANES);
+                if (fetch) {
+                    PREFETCH_TO_READ(ahead);
+                    ahead += pace;
+                }
+                for (int p = 0; p < 3; p++) {
+                    c[p][0] += low[p * step] * b0;
+                    c[p][1] += low[p * step] * b1;
+                    c[3 + p][0] += high[p * step] * b0;
+                    c[3 + p][1] += high[p * step] * b1;
                 }
             }
         }
@@ -329,6 +328,14 @@ KERNEL NAME(product)(
             *(V *)(out + LANES) = c[p][1];
         }
     }
+}
+
+KERNEL NAME(product)(
+    const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const void *w,
+    const void *ahead, void *out, ptrdiff_t tiles)
+{
+    if (ahead) NAME(product_of)(1, rows, runs, step, run, w, ahead, out, tiles);
+    else NAME(product_of)(0, rows, runs, step, run, w, NULL, out, tiles);
 }
 
 /* out[m][0 .. two vectors) = sum over p of a[p * step + m] * b[p][0 .. two vectors), for `rows` of

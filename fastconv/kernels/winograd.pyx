@@ -66,6 +66,7 @@ cdef enum:
     MOST_ELEMENTS = 81
     MOST_OUTPUTS = 16
     MOST_DEEP = 8  # taps along the first axis
+    CACHED = 1 << 18  # bytes of weights that stay in the second-level cache
     PAD = 16  # keeps the streams of a transform off a power of two, where they share cache sets
 
 DEEPEST = MOST_DEEP
@@ -471,6 +472,7 @@ cdef int _multiply_panels(
     cdef Py_ssize_t groups = _whole(last - first) // TILE_PIXELS
     cdef const floating* weights
     cdef const floating* next = u
+    cdef bint far = t.distinct * t.taps * t.channels * t.outputs * size > CACHED * width
     cdef int wild = 0
     for e in range(t.elements):
         for a in range(taps):
@@ -481,7 +483,7 @@ cdef int _multiply_panels(
                     else u + _weight_of(t, (e + 1) % t.elements)
                     * _panel_element(t.channels, width, t.taps))
             direct_find(sizeof(floating)).product(
-                <const void**> rows, taps, t.channels, t.channels, weights, next,
+                <const void**> rows, taps, t.channels, t.channels, weights, next if far else NULL,
                 product + (panel * t.elements + e) * product_element, groups)
     _find_outputs(y + panel0 * width, t, z, &at, each[first % 2], &places[first % 2])
     for tile in range(first, last):
