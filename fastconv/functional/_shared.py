@@ -1,11 +1,12 @@
 """What several operators need of the kernels."""
 
+import functools
 import math
 
 import numpy as np
 
-from fastconv._geometry import three
-from fastconv._layout import channels_first, channels_last
+from fastconv._geometry import CACHED_SHAPES
+from fastconv._layout import channels_last
 from fastconv._threads import threads_for, workspace
 from fastconv.kernels import norm
 
@@ -18,19 +19,28 @@ class Rows:
     """Arrays of one shape (N, C, *spatial) as C-contiguous matrices (pixels, C), and back."""
 
     def __init__(self, shape):
-        self.shape = shape
+        n, channels, *spatial = shape
+        axes = range(len(shape))
+        self.last = (0, *axes[2:], 1)  # to memory order
+        self.first = (0, axes[-1], *axes[1:-1])  # and back
+        self.memory = (n, *spatial, channels)
+        self.matrix = (math.prod(self.memory[:-1]), channels)
         # any number of spatial axes beyond three, seen as one
-        self.seen = shape if len(shape) <= 5 else (*shape[:2], math.prod(shape[2:]))
-        self.memory = (shape[0], *three(self.seen[2:], 1), shape[1])
+        self.seen = shape if len(shape) <= 5 else (n, channels, math.prod(spatial))
 
     def of(self, array):
         """The matrix of an array."""
-        x = channels_last(array.reshape(self.seen))
-        return x.reshape(math.prod(self.memory[:-1]), self.memory[-1])
+        moved = array.transpose(self.last)
+        if not moved.flags.c_contiguous:
+            moved = channels_last(array.reshape(self.seen))
+        return moved.reshape(self.matrix)
 
     def image(self, matrix):
         """The array of a matrix."""
-        return channels_first(matrix.reshape(self.memory), len(self.seen)).reshape(self.shape)
+        return matrix.reshape(self.memory).transpose(self.first)
+
+
+rows_of = functools.lru_cache(CACHED_SHAPES)(Rows)
 
 
 def block_rows(rows, channels, itemsize):

@@ -8,7 +8,7 @@ from fastconv._layout import in_order_of, memory_order
 from fastconv._memory import empty
 from fastconv._threads import threads_for
 from fastconv.autograd.engine import apply, apply_in_place
-from fastconv.functional._shared import Rows, channel_sums
+from fastconv.functional._shared import channel_sums, rows_of
 from fastconv.kernels import activation as kernels
 from fastconv.kernels import pointwise
 
@@ -753,11 +753,11 @@ def _prelu_rule(needs, x, w):
             f"weight must have shape (1,) or ({channels},), one slope per channel of input, for "
             f"input of shape {x.shape}, got {w.shape}"
         )
-    shape = x.shape
-    matrices = Rows(shape if x.ndim > 1 else (x.size, 1))
+    shape, seen = x.shape, x.shape if x.ndim > 1 else (x.size, 1)
+    matrices = rows_of(seen)
     slopes = np.ascontiguousarray(np.broadcast_to(w, channels))
     threads = threads_for(x.size)
-    rows = matrices.of(x)
+    rows = matrices.of(x.reshape(seen))
     y = empty(rows.shape, x.dtype)
     if x.size:
         pointwise.prelu(rows, slopes, y, threads)
@@ -766,7 +766,9 @@ def _prelu_rule(needs, x, w):
         dx, products = empty(rows.shape, g.dtype), empty(rows.shape, g.dtype)
         dw = np.zeros(channels)
         if g.size:
-            pointwise.prelu_backward(rows, slopes, matrices.of(g), dx, products, threads)
+            pointwise.prelu_backward(
+                rows, slopes, matrices.of(g.reshape(seen)), dx, products, threads
+            )
             dw = channel_sums(products)
         dw = dw.sum(keepdims=True) if w.size == 1 else dw
         return matrices.image(dx).reshape(shape), dw.astype(g.dtype)

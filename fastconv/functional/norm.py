@@ -10,7 +10,7 @@ from fastconv._layout import logical_order
 from fastconv._memory import empty
 from fastconv._threads import threads_for, workspace
 from fastconv.autograd.engine import Tensor, apply
-from fastconv.functional._shared import Rows, block_rows, channel_sums
+from fastconv.functional._shared import block_rows, channel_sums, rows_of
 from fastconv.kernels import norm as kernels
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm"]
@@ -333,14 +333,13 @@ def _check(x, w, b, residual, running, training):
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-@_quiet
 def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, eps, activation):
     x, w, b, residual = _checks.as_float_arrays(
         {"input": x}, {"weight": w, "bias": b, "residual": residual}
     )
     _check(x, w, b, residual, running, training)
     shape, dtype = x.shape, x.dtype
-    matrices = Rows(shape)
+    matrices = rows_of(shape)
     rows = matrices.of(x)
     added = None if residual is None else matrices.of(residual)
     count = rows.shape[0]
@@ -350,48 +349,39 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
                 f"input must have more than one value per channel when training, got {shape}"
             )
         mean, var = moments(rows)
-        _update(running, (mean, var * count / max(count - 1, 1)), momentum if count else 0)
+        if count:
+            _update(running, (mean, var), (1, count / (count - 1)), momentum)
     else:
-        mean, var = (np.asarray(r, np.float64) for r in running)
-    inverse = 1 / np.sqrt(var + eps)
-    gamma = 1.0 if w is None else w.astype(np.float64)
-    mean_, scale = mean.astype(dtype), (gamma * inverse).astype(dtype)
-    # mean is rounded to dtype, so the shift makes up for what that loses
-    shift = ((0.0 if b is None else b) + (mean_ - mean) * gamma * inverse).astype(dtype)
+        mean, var = (np.array(r, np.float64) for r in running)
+    w, b = (None if array is None else np.ascontiguousarray(array) for array in (w, b))
+    inverse = np.empty(shape[1])
+    centre, scale, shift = np.empty((3, shape[1]), dtype)
+    kernels.factors(mean, var, eps, inverse, centre, scale, shift, w, b)
     y = empty(rows.shape, dtype)
     threads = threads_for(rows.size)
     if rows.size:
-        kernels.normalize(rows, mean_, scale, shift, added, *activation, y, threads)
+        kernels.normalize(rows, centre, scale, shift, added, *activation, y, threads)
     result = y if residual is not None and activation != NONE else None  # all that backward needs
 
-    @_quiet
     def backward(g):
         dy, act = matrices.of(g), activation
         kept = None if result is None else empty(rows.shape, dtype)
-        total, product = backward_sums(rows, dy, mean_, scale, shift, result, act, kept)
+        sums = backward_sums(rows, dy, centre, scale, shift, result, act, kept)
         if kept is not None:
             dy, act = kept, NONE
-        # sum dy (x - mean), from sums about the rounded mean
-        product = product + (mean_ - mean) * total
+        factors, (dw, db) = np.empty((3, shape[1]), dtype), np.empty((2, shape[1]), dtype)
+        depends = count if training else 0
+        kernels.gradient_factors(*sums, mean, inverse, centre, w, depends, *factors, dw, db)
         dx = None
         if needs[0]:
-            # dx = scale (dy - mean(dy) - xhat mean(dy xhat)), xhat = (x - mean) inverse
-            full, slope = gamma * inverse, np.zeros(shape[1])
-            offset = np.zeros(shape[1])
-            if training and count:
-                slope = -full * inverse**2 * product / count
-                offset = -full * total / count + slope * (mean_ - mean)
             dx = empty(rows.shape, dtype)
             if rows.size:
-                factors = (np.asarray(c, dtype) for c in (full, slope, offset))
-                kernels.backward_input(rows, dy, mean_, scale, shift, *act, *factors, dx, threads)
+                kernels.backward_input(rows, dy, centre, scale, shift, *act, *factors, dx, threads)
             dx = matrices.image(dx)
-        return (
-            dx,
-            (product * inverse).astype(dtype) if needs[1] else None,
-            total.astype(dtype) if needs[2] else None,
-            (g if kept is None else matrices.image(kept)) if needs[3] else None,
-        )
+        residual_gradient = None
+        if needs[3]:
+            residual_gradient = g if kept is None else matrices.image(kept)
+        return dx, dw, db, residual_gradient
 
     return matrices.image(y), backward
 
@@ -412,7 +402,8 @@ def _instance_norm_rule(needs, x, w, b, *, running, momentum, eps):
     y, backward, mean, var = _by_sample(needs, x, w, b, x.shape[1], eps)
     count = math.prod(x.shape[2:])
     if x.size:
-        _update(running, (mean.mean(axis=0), var.mean(axis=0) * count / (count - 1)), momentum)
+        batch = mean.mean(axis=0), var.mean(axis=0)
+        _update(running, batch, (1, count / (count - 1)), momentum)
     return y, backward
 
 
@@ -422,7 +413,7 @@ def _by_sample(needs, x, w, b, groups, eps):
 
     They are combined from those of the channels, which batch norm's loops give sample by sample.
     """
-    dtype, matrices = x.dtype, Rows(x.shape)
+    dtype, matrices = x.dtype, rows_of(x.shape)
     n, channels = x.shape[:2]
 
     places, of_group = math.prod(matrices.memory[1:-1]), channels // groups
@@ -453,7 +444,8 @@ def _by_sample(needs, x, w, b, groups, eps):
     def backward(g):
         dy, sums = samples(g), np.zeros((n, 2, channels))
         for i, sample in enumerate(rows):
-            sums[i] = backward_sums(sample, dy[i], mean_[i], scale[i], shift[i], None, NONE, None)
+            parts = backward_sums(sample, dy[i], mean_[i], scale[i], shift[i], None, NONE, None)
+            sums[i] = [part.sum(axis=0) for part in parts]
         # sum dy (x - mean), from sums about the rounded mean
         total, product = sums[:, 0], sums[:, 1] + (mean_ - mean) * sums[:, 0]
         dx = None
@@ -531,38 +523,33 @@ def _row_means(a, b=None):
     return (total / a.shape[1])[:, None]
 
 
-def _update(running, batch, momentum):
-    """running += momentum (batch - running), in place."""
-    for old, new in zip(running, batch, strict=True):
+def _update(running, batch, factors, momentum):
+    """running += momentum (factor batch - running), in place."""
+    for old, new, factor in zip(running, batch, factors, strict=True):
         if old is not None:
-            old += (momentum * (new - old)).astype(old.dtype)
+            kernels.follow(old, new, factor, momentum)
 
 
 def moments(rows):
-    """Mean and variance (of N) of each column of a C-contiguous matrix, in float64.
-
-    The blocks' means m_b and squares M_b combine to mean = sum n_b m_b / n and
-    n var = sum M_b + sum n_b (m_b - mean)^2.
-    """
+    """Mean and variance (of N) of each column of a C-contiguous matrix, in float64."""
     count, channels = rows.shape
     if not rows.size:
-        return np.zeros(channels), np.zeros(channels)
+        return np.zeros((2, channels))
     block, blocks = block_rows(count, channels, rows.itemsize)
     means, squares = np.empty((2, blocks, channels))
     threads = threads_for(rows.size)
     work = workspace(threads, 2 * channels, rows.dtype)
     kernels.moments(rows, means, squares, block, work, threads)
-    weights = np.full((blocks, 1), block)
-    weights[-1] = count - block * (blocks - 1)
-    mean = (weights * means).sum(axis=0) / count
-    return mean, (squares + weights * (means - mean) ** 2).sum(axis=0) / count
+    mean, var = np.empty((2, channels))
+    kernels.join_moments(means, squares, block, count, mean, var)
+    return mean, var
 
 
 def backward_sums(rows, dy, mean, scale, shift, y, activation, kept):
-    """(sum g, sum g (x - mean)) over the rows, in float64, where g = dy act' is `kept` if asked."""
+    """Blocks' sums of g and g (x - mean), in float64, where g = dy act' is `kept` if asked."""
     count, channels = rows.shape
     if not rows.size:
-        return np.zeros(channels), np.zeros(channels)
+        return np.zeros((2, 1, channels))
     block, blocks = block_rows(count, channels, rows.itemsize)
     sums, products = np.empty((2, blocks, channels))
     threads = threads_for(rows.size)
@@ -570,4 +557,4 @@ def backward_sums(rows, dy, mean, scale, shift, y, activation, kept):
     kernels.backward_sums(
         rows, dy, mean, scale, shift, y, *activation, kept, sums, products, block, work, threads
     )
-    return sums.sum(axis=0), products.sum(axis=0)
+    return sums, products

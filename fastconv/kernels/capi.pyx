@@ -26,7 +26,8 @@ from fastconv.kernels.grouped cimport add_narrow_weights, correlate_narrow
 from fastconv.kernels.im2col cimport Frame, classify, roll, unroll
 from fastconv.kernels.layout cimport Strided, copy_strided
 from fastconv.kernels.norm cimport (
-    backward_row, block_backward_sums, block_moments, normalize_row, sum_rows,
+    backward_row, block_backward_sums, block_moments, found_factors, found_gradient_factors,
+    joined_moments, normalize_row, sum_rows,
 )
 from fastconv.kernels.planes cimport PIECE, Outside, correlate_planes
 from fastconv.kernels.pool cimport Spans, max_line, max_line_backward, sum_line, sum_line_backward
@@ -1660,31 +1661,22 @@ cdef void _find_moments(
     const View* v, const Norm* op, floating* running_mean, floating* running_var, double momentum,
     double eps, double* mean, double* inverse, int threads,
 ) noexcept nogil:
-    """The blocks' moments, combined as ``fastconv.functional.norm.moments`` does."""
+    """The moments, and how running statistics follow them; `inverse` holds the variance first."""
     cdef const floating* x = <const floating*> op.x
     cdef floating* work = <floating*> op.work
-    cdef Py_ssize_t channels = v.size[1], rows = _rows(v), b, c, some
-    cdef double total, away
+    cdef Py_ssize_t channels = v.size[1], rows = _rows(v), b, c
+    cdef double unbiased = <double> rows / (rows - 1)
     with parallel(num_threads=threads):
         for b in prange(op.blocks, schedule="guided"):
             block_moments(x + b * op.block * channels, min(op.block, rows - b * op.block),
                           channels, work + threadid() * op.row, op.sums + b * channels,
                           op.products + b * channels)
+    joined_moments(op.sums, op.products, op.blocks, op.block, rows, channels, mean, inverse)
     for c in range(channels):
-        total = 0
-        for b in range(op.blocks):
-            some = min(op.block, rows - b * op.block)
-            total += some * op.sums[b * channels + c]
-        mean[c] = total / rows
-        total = 0
-        for b in range(op.blocks):
-            some = min(op.block, rows - b * op.block)
-            away = op.sums[b * channels + c] - mean[c]
-            total += op.products[b * channels + c] + some * away * away
-        inverse[c] = 1 / sqrt(total / rows + eps)
         if running_mean != NULL:
             running_mean[c] += <floating> (momentum * (mean[c] - running_mean[c]))
-            running_var[c] += <floating> (momentum * (total / (rows - 1) - running_var[c]))
+            running_var[c] += <floating> (momentum * (unbiased * inverse[c] - running_var[c]))
+        inverse[c] = 1 / sqrt(inverse[c] + eps)
 
 
 cdef void _normalize(
@@ -1693,17 +1685,11 @@ cdef void _normalize(
 ) noexcept nogil:
     cdef const floating* x = <const floating*> op.x
     cdef floating* y = <floating*> op.y
-    cdef Py_ssize_t channels = v.size[1], i, c
+    cdef Py_ssize_t channels = v.size[1], i
     cdef floating* centre = <floating*> op.vectors
     cdef floating* scale = centre + channels
     cdef floating* shift = scale + channels
-    cdef double gain
-    for c in range(channels):
-        gain = inverse[c] * (weight[c] if weight != NULL else 1.)
-        centre[c], scale[c] = <floating> mean[c], <floating> gain
-        # the mean is rounded, so the shift makes up for what that loses
-        shift[c] = <floating> (
-            (bias[c] if bias != NULL else 0.) + (centre[c] - mean[c]) * gain)
+    found_factors(mean, inverse, weight, bias, channels, centre, scale, shift)
     for i in prange(_rows(v), schedule="guided", num_threads=threads):
         normalize_row(x + i * channels, centre, scale, shift, <const floating*> NULL,
                       <floating> 1, <floating> INFINITY, y + i * channels, channels)
@@ -1852,7 +1838,6 @@ cdef void _run_norm_backward(
     const View* v, const Norm* op, const floating* weight, const double* mean,
     const double* inverse, floating* dweight, floating* dbias, bint by_input, int threads,
 ) noexcept nogil:
-    """dx = scale (dy - mean(dy) - xhat mean(dy xhat)), xhat = (x - mean) inverse."""
     cdef const floating* x = <const floating*> op.x
     cdef const floating* dy = <const floating*> op.dy
     cdef floating* dx = <floating*> op.y
@@ -1863,7 +1848,6 @@ cdef void _run_norm_backward(
     cdef floating* tilt = factor + channels
     cdef floating* offset = tilt + channels
     cdef floating one = 1, top = INFINITY
-    cdef double total, product, full, slope
     for c in range(channels):
         centre[c] = <floating> mean[c]
     with parallel(num_threads=threads):
@@ -1874,20 +1858,9 @@ cdef void _run_norm_backward(
                 <const floating*> NULL, one, top, <floating*> NULL,
                 min(op.block, rows - b * op.block), channels, work + threadid() * op.row,
                 op.sums + b * channels, op.products + b * channels)
-    for c in range(channels):
-        total = product = 0
-        for b in range(op.blocks):
-            total += op.sums[b * channels + c]
-            product += op.products[b * channels + c]
-        product += (centre[c] - mean[c]) * total  # about the mean, not the rounded one
-        full = inverse[c] * (weight[c] if weight != NULL else 1.)
-        slope = -full * inverse[c] * inverse[c] * product / rows
-        factor[c], tilt[c] = <floating> full, <floating> slope
-        offset[c] = <floating> (-full * total / rows + slope * (centre[c] - mean[c]))
-        if dweight != NULL:
-            dweight[c] = <floating> (product * inverse[c])
-        if dbias != NULL:
-            dbias[c] = <floating> total
+    found_gradient_factors(
+        op.sums, op.products, op.blocks, mean, inverse, centre, weight, rows, channels, factor,
+        tilt, offset, dweight, dbias)
     if by_input:
         for i in prange(rows, schedule="guided", num_threads=threads):
             backward_row(x + i * channels, dy + i * channels, centre, centre, centre, one, top,

@@ -3,12 +3,13 @@
 Notes
 -----
 Sums run over fixed blocks of rows, in ``floating`` over ``RUN`` rows and in double from
-there, and the caller adds the blocks in order: accurate, and the same for any number of
+there, and the blocks are added in order: accurate, and the same for any number of
 threads. A block is small enough to be read a second time from cache.
 """
 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport sqrt
 
 from fastconv.kernels.activation cimport act, act_gradient
 
@@ -90,6 +91,94 @@ cdef void block_moments(
     # The centre is the mean rounded to floating: sum (x - m)^2 = sum (x - c)^2 - n (c - m)^2.
     for c in range(channels):  # vectorised
         squares[c] -= rows * (centre[c] - means[c]) ** 2
+
+
+def join_moments(
+    const double[:, ::1] means,       # IN   (blocks, C), from moments
+    const double[:, ::1] squares,     # IN   (blocks, C)
+    Py_ssize_t block, Py_ssize_t count,  # OPT  rows of a block, and of all
+    double[::1] mean,                 # OUT  (C)
+    double[::1] var,                  # OUT  (C), of N
+):
+    """Mean and variance of all rows."""
+    if mean.shape[0]:
+        joined_moments(&means[0, 0], &squares[0, 0], means.shape[0], block, count, mean.shape[0],
+                       &mean[0], &var[0])
+
+
+cdef void joined_moments(
+    const double* means, const double* squares, Py_ssize_t blocks, Py_ssize_t block,
+    Py_ssize_t count, Py_ssize_t channels, double* mean, double* var,
+) noexcept nogil:
+    """mean = sum n_b m_b / n, n var = sum M_b + sum n_b (m_b - mean)^2."""
+    cdef Py_ssize_t b, c, some
+    cdef double away
+    for c in range(channels):
+        mean[c] = var[c] = 0
+    for b in range(blocks):
+        some = min(block, count - b * block)
+        for c in range(channels):
+            mean[c] += some * means[b * channels + c]
+    for c in range(channels):
+        mean[c] /= count
+    for b in range(blocks):
+        some = min(block, count - b * block)
+        for c in range(channels):
+            away = means[b * channels + c] - mean[c]
+            var[c] += squares[b * channels + c] + some * (away * away)
+    for c in range(channels):
+        var[c] /= count
+
+
+def follow(
+    floating[:] running,              # IN/OUT (C)
+    const double[::1] batch,          # IN     (C)
+    double factor, double momentum,
+):
+    """running += momentum * (factor * batch - running)."""
+    cdef Py_ssize_t c
+    for c in range(running.shape[0]):
+        running[c] += <floating> (momentum * (factor * batch[c] - running[c]))
+
+
+def factors(
+    const double[::1] mean,           # IN   (C)
+    const double[::1] var,            # IN   (C)
+    double eps,
+    double[::1] inverse,              # OUT  (C): 1 / sqrt(var + eps)
+    floating[::1] centre,             # OUT  (C): the mean, rounded
+    floating[::1] scale,              # OUT  (C)
+    floating[::1] shift,              # OUT  (C)
+    const floating[::1] weight,       # IN   (C), or None
+    const floating[::1] bias,         # IN   (C), or None
+):
+    """What normalize needs: y = (x - centre) * scale + shift."""
+    cdef Py_ssize_t c, channels = mean.shape[0]
+    for c in range(channels):
+        inverse[c] = 1 / sqrt(var[c] + eps)
+    if channels:
+        found_factors(&mean[0], &inverse[0], _first(weight), _first(bias), channels, &centre[0],
+                      &scale[0], &shift[0])
+
+
+cdef inline const floating* _first(const floating[::1] values) noexcept:
+    if values is None:
+        return NULL
+    return &values[0]
+
+
+cdef void found_factors(
+    const double* mean, const double* inverse, const floating* weight, const floating* bias,
+    Py_ssize_t channels, floating* centre, floating* scale, floating* shift,
+) noexcept nogil:
+    cdef Py_ssize_t c
+    cdef double gain
+    for c in range(channels):
+        gain = inverse[c] * (weight[c] if weight != NULL else 1.)
+        centre[c], scale[c] = <floating> mean[c], <floating> gain
+        # the mean is rounded, so the shift makes up for what that loses
+        shift[c] = <floating> (
+            (bias[c] if bias != NULL else 0.) + (centre[c] - mean[c]) * gain)
 
 
 def normalize(
@@ -203,6 +292,55 @@ cdef void block_backward_sums(
         for c in range(channels):  # vectorised
             sums[c] += run[c]
             products[c] += run_product[c]
+
+
+def gradient_factors(
+    const double[:, ::1] sums,        # IN   (blocks, C), from backward_sums
+    const double[:, ::1] products,    # IN   (blocks, C)
+    const double[::1] mean,           # IN   (C)
+    const double[::1] inverse,        # IN   (C)
+    const floating[::1] centre,       # IN   (C)
+    const floating[::1] weight,       # IN   (C), or None
+    Py_ssize_t count,                 # OPT  rows; 0 where mean and inverse do not depend on them
+    floating[::1] factor,             # OUT  (C)
+    floating[::1] tilt,               # OUT  (C)
+    floating[::1] offset,             # OUT  (C)
+    floating[::1] dweight,            # OUT  (C)
+    floating[::1] dbias,              # OUT  (C)
+):
+    """What backward_input needs, and the gradients by weight and bias."""
+    if mean.shape[0]:
+        found_gradient_factors(
+            &sums[0, 0], &products[0, 0], sums.shape[0], &mean[0], &inverse[0], &centre[0],
+            _first(weight), count, mean.shape[0], &factor[0], &tilt[0], &offset[0], &dweight[0],
+            &dbias[0])
+
+
+cdef void found_gradient_factors(
+    const double* sums, const double* products, Py_ssize_t blocks, const double* mean,
+    const double* inverse, const floating* centre, const floating* weight, Py_ssize_t count,
+    Py_ssize_t channels, floating* factor, floating* tilt, floating* offset, floating* dweight,
+    floating* dbias,
+) noexcept nogil:
+    """dx = scale (dy - mean(dy) - xhat mean(dy xhat)), xhat = (x - mean) inverse."""
+    cdef Py_ssize_t b, c
+    cdef double total, product, full, slope
+    for c in range(channels):
+        total = product = slope = 0
+        for b in range(blocks):
+            total += sums[b * channels + c]
+            product += products[b * channels + c]
+        product += (centre[c] - mean[c]) * total  # about the mean, not the rounded one
+        full = inverse[c] * (weight[c] if weight != NULL else 1.)
+        factor[c], tilt[c], offset[c] = <floating> full, 0, 0
+        if count:
+            slope = -full * inverse[c] * inverse[c] * product / count
+            tilt[c] = <floating> slope
+            offset[c] = <floating> (-full * total / count + slope * (centre[c] - mean[c]))
+        if dweight != NULL:
+            dweight[c] = <floating> (product * inverse[c])
+        if dbias != NULL:
+            dbias[c] = <floating> total
 
 
 def backward_input(
