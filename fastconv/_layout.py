@@ -14,12 +14,14 @@ from fastconv._memory import empty
 from fastconv._threads import threads_for
 from fastconv.kernels import layout
 
+_MEMORY_ORDER = {ndim: (0, *range(2, ndim), 1) for ndim in range(2, 65)}  # as many as NumPy has
+
 
 def channels_last(x):
     """(N, C, *spatial) to its C-contiguous (N, D, H, W, C); a view where memory allows it."""
-    n, c, *spatial = x.shape
+    moved = x.transpose(_MEMORY_ORDER[x.ndim])
+    n, *spatial, c = moved.shape
     shape = (n, *three(spatial, 1), c)
-    moved = x.transpose(0, *range(2, x.ndim), 1)
     if moved.flags.c_contiguous:
         return moved.reshape(shape)
     if x.flags.c_contiguous and x.size:

@@ -314,6 +314,15 @@ def _walk(root, grad, retain_graph):
     return leaves
 
 
+def unwrapped(*inputs):
+    """The arrays of inputs, whether any is a Tensor, and whether operators on them are recorded."""
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    if not tensors:
+        return inputs, False, False
+    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+    return arrays, True, _mode.recording and any(x._requires_grad for x in tensors)
+
+
 def apply(rule, *inputs, **options):
     """Run a rule: ndarrays in, ndarray out; with any Tensor among them, a recorded Tensor out.
 
@@ -333,7 +342,7 @@ def apply(rule, *inputs, **options):
         _mode.tracer(rule, arrays, options, (result, *extra))
     if tensors:
         recorded = True in needs and result.dtype.kind == "f"
-        result = _tensor_of(result)
+        result = tensor_of(result)
         if recorded:
             targets = [
                 (x if x._node is None else x._node) if need else None
@@ -346,7 +355,7 @@ def apply(rule, *inputs, **options):
     return (result, *extra) if extra else result
 
 
-def _tensor_of(array):
+def tensor_of(array):
     """A Tensor of an ndarray of numbers, without further questions."""
     tensor = Tensor.__new__(Tensor)
     tensor.data, tensor.grad, tensor._node = array, None, None

@@ -11,7 +11,7 @@ from fastconv._correlate import correlate, correlate_weight
 from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty
 from fastconv._plan import reads_border
-from fastconv.autograd.engine import apply, is_traced
+from fastconv.autograd.engine import apply, is_traced, tensor_of, unwrapped
 from fastconv.functional._shared import channel_sums
 from fastconv.functional.pad import border, fold_border, pad, spread
 from fastconv.kernels import small
@@ -271,9 +271,12 @@ def conv(n, input, weight, bias, stride, padding, dilation, groups, algorithm=No
     """`conv1d`, `conv2d` or `conv3d`; `prepared` keeps a layer's weights as kernels read them."""
     algorithm = _algorithm.resolve(algorithm)
     options = (n, stride, padding, dilation, groups)
-    call = _known(options, input, weight, bias)
-    if call is not None and not is_traced():
-        return _forward(call, input, weight, bias, algorithm, prepared)[0]
+    if not is_traced():
+        arrays, wrapped, recorded = unwrapped(input, weight, bias)
+        call = None if recorded else _known(options, *arrays)
+        if call is not None:
+            result = _forward(call, *arrays, algorithm, prepared)[0]
+            return tensor_of(result) if wrapped else result
     return apply(
         _conv_rule,
         input,
@@ -319,7 +322,17 @@ def _key(options, x, w, b):
 def _plain(options):
     if type(options) is not tuple:
         return False
-    return not [o for o in options if type(o) is not int and not _plain(o)]
+    for option in options:
+        if type(option) is not int and _seen.get(id(option)) is not option:
+            if not _plain(option):
+                return False
+            if len(_seen) >= _geometry.CACHED_SHAPES:
+                _seen.clear()
+            _seen[id(option)] = option  # kept, so no other object has its id
+    return True
+
+
+_seen = {}  # by id, tuples that are plain: those of layers come again and again
 
 
 def _known(options, x, w, b):

@@ -99,9 +99,11 @@ class Module:
         kind[name] = value
 
     def __getattr__(self, name):
-        for table in ("_parameters", "_buffers", "_modules"):
-            if name in self.__dict__.get(table, ()):
-                return self.__dict__[table][name]
+        own = self.__dict__
+        if "_parameters" in own:  # else __init__ has not been called
+            for table in (own["_parameters"], own["_buffers"], own["_modules"]):
+                if name in table:
+                    return table[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name):

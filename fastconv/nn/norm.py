@@ -78,10 +78,11 @@ class _BatchNorm(_Norm):
             )
         use_batch = self.training or not self.track_running_stats
         momentum = 0.0
-        if self.training and self.track_running_stats:
-            # without a momentum, the plain average of all batches so far
-            count = int(self.num_batches_tracked) + 1
-            momentum = 1 / count if self.momentum is None else self.momentum
+        follows = self.training and self.track_running_stats
+        if follows:
+            momentum = self.momentum
+            if momentum is None:  # the plain average of all batches so far
+                momentum = 1 / (int(self.num_batches_tracked) + 1)
         output = normalize(
             input,
             self.running_mean,
@@ -94,7 +95,7 @@ class _BatchNorm(_Norm):
             residual,
             activation,
         )
-        if self.training and self.track_running_stats:
+        if follows:
             self.num_batches_tracked += 1
         return output
 
