@@ -77,10 +77,12 @@ TRANSFORM = 12
 STREAM = 9
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
 SHARED_CHANNELS = 192
-# ... up to so many bytes of them at a time.
+# ... up to so many bytes of them at a time, of which so many tiles are multiplied by a weight before
+# the next, ...
 SHARED_BYTES = 1 << 24
 SHARED_TILES = 192
-SHARED_PRODUCTS = 1 << 20
+# ... with so many bytes of weights and products, which are those of some panels.
+SHARED_PANELS = 1 << 22
 # Products of each channel in a block of tiles, which should stay in the second-level cache, and
 # tiles at most.
 BLOCK = 1008
@@ -409,7 +411,7 @@ def _plan_grouped(shape, frame):
 
 def _plan_winograd(shape, frame, tile):
     """cut: (tile, tiles of a block, panels at a time, outputs of a panel), or of phases (tile,
-    tiles of a phase, of a block, outputs of a panel)."""
+    tiles of a phase, of a block, panels at a time, outputs of a panel)."""
     channels, taps = shape.channels, frame.taps[0]
     width = direct.panel_width(shape.itemsize)
     elements = _elements(frame, tile)
@@ -433,7 +435,7 @@ def _plan_winograd(shape, frame, tile):
     phase = min(most, _padded(tiles, block))
     v = winograd.tiles_size(elements, phase, channels)
     product = winograd.tiles_size(elements, block, width)
-    panels = SHARED_PRODUCTS // (product * shape.itemsize)
+    panels = SHARED_PANELS // ((u + product) * shape.itemsize)
     panels = max(min(panels, prepared[0] // BLOCKS), 1)
     # Of a single phase, each panel's weights are used once: transformed just before, they are
     # still in cache.
