@@ -77,8 +77,8 @@ TRANSFORM = 12
 STREAM = 9
 # From so many channels on, tiles are transformed by all threads before they are multiplied ...
 SHARED_CHANNELS = 192
-# ... up to so many bytes of them at a time, of which so many tiles are multiplied by a weight before
-# the next, ...
+# ... up to so many bytes of them at a time, of which so many tiles are multiplied by a weight
+# before the next, ...
 SHARED_BYTES = 1 << 24
 SHARED_TILES = 192
 # ... with so many bytes of weights and products, which are those of some panels.
