@@ -7,6 +7,16 @@
 
 #include <stddef.h>
 
+#ifndef _MSC_VER
+#define FETCH_ADD(place) __atomic_fetch_add(place, 1, __ATOMIC_RELAXED)
+#elif defined(_WIN64)
+#include <intrin.h>
+#define FETCH_ADD(place) _InterlockedExchangeAdd64(place, 1)
+#else
+#include <intrin.h>
+#define FETCH_ADD(place) _InterlockedExchangeAdd((long *)(place), 1)
+#endif
+
 #define MOST_SHARES 64 /* more threads than that have ranges together */
 
 typedef struct {
@@ -34,13 +44,7 @@ static inline ptrdiff_t share_take(Shares *shares, int thread)
 {
     for (int i = 0; i < shares->count; i++) {
         Share *share = &shares->of[(thread + i) % shares->count];
-        ptrdiff_t task;
-#ifdef __GNUC__
-        task = __atomic_fetch_add(&share->next, 1, __ATOMIC_RELAXED);
-#else
-#pragma omp critical(fastconv_shares)
-        task = share->next++;
-#endif
+        const ptrdiff_t task = FETCH_ADD(&share->next);
         if (task < share->end) return task;
     }
     return -1;
