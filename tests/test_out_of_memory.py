@@ -70,7 +70,7 @@ calls = {
     "transposed": lambda: F.conv_transpose2d(x, w, stride=2),
     "volumes": lambda: F.conv3d(pair, w[:, None, None, 0, :1, :]. reshape(16, 1, 1, 1, 3)),
     "linear": lambda: F.linear(matrix, w.reshape(-1, 144)[:, :1].repeat(200, 1)),
-    "matmul": lambda: fastconv.matmul(matrix.T, matrix),
+    "matmul": lambda: fastconv.matmul(matrix, matrix[:200].T),  # larger than what malloc has left
     "max_pool": lambda: backward(lambda x: F.max_pool2d(x, 3, 1), x),
     "avg_pool": lambda: backward(lambda x: F.avg_pool2d(x, 3, 1), x),
     "batch_norm": lambda: backward(lambda x: F.batch_norm(x, None, None, training=True), x),
