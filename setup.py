@@ -49,7 +49,10 @@ KERNELS = [
 ]
 # Instruction sets beyond the platform's baseline: all kernels are built once more for each, into
 # a folder of that name, and fastconv.kernels chooses when it is imported.
-LEVELS = {"avx2": ["-mavx2", "-mfma"]}
+LEVELS = {
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512cd", "-mfma"],
+    "avx2": ["-mavx2", "-mfma"],
+}
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 ONCE = ["_build", "_memory", "_team"]  # tells what the processor has; have no loops
 # What Cython's memoryviews need, compiled once instead of in every kernel.
@@ -138,6 +141,16 @@ class BuildKernels(build_ext):
         # The longest first, so that none is waited for.
         self.extensions.sort(key=lambda e: os.path.getsize(e.sources[0]), reverse=True)
         super().build_extensions()
+        for level in levels:
+            self.drop_if_incomplete([e for e in self.extensions if level_of(e) == level])
+
+    def drop_if_incomplete(self, kernels):
+        """Leave a level out whose kernels do not all compile: they share the vectors' length."""
+        paths = [Path(self.get_ext_fullpath(extension.name)) for extension in kernels]
+        if not all(path.exists() for path in paths):
+            self.extensions = [e for e in self.extensions if e not in kernels]
+            for path in paths:
+                path.unlink(missing_ok=True)
 
     def build_extension(self, extension):
         # The levels' objects come from the same sources: keep them apart.
@@ -154,8 +167,10 @@ class BuildKernels(build_ext):
         """Whether the compiler has this instruction set, and can ask for it at run time."""
         if os.environ.get("FASTCONV_LEVELS", "1") == "0":
             return False
-        source = f'int main(void) {{ return __builtin_cpu_supports("{level}"); }}\n'
-        return self.builds(source, LEVELS[level], [])
+        asked = " && ".join(
+            f'__builtin_cpu_supports("{flag.removeprefix("-m")}")' for flag in LEVELS[level]
+        )
+        return self.builds(f"int main(void) {{ return {asked}; }}\n", LEVELS[level], [])
 
     def openmp_flags(self, msvc):
         """(compile, link) flags of a compiler that builds an OpenMP program, or none."""

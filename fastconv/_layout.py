@@ -52,6 +52,11 @@ def logical_order(x):
     return out
 
 
+def rising(x):
+    """`x`, copied where it runs backwards: there NumPy's functions may round another way."""
+    return x if all(step >= 0 for step in x.strides) else np.ascontiguousarray(x)
+
+
 def memory_order(x):
     """`x` as a C-contiguous array of permuted axes, and the permutation back.
 

@@ -410,38 +410,48 @@ def _plan_grouped(shape, frame):
 
 
 def _plan_winograd(shape, frame, tile):
-    """cut: (tile, tiles of a block, panels at a time, outputs of a panel), or of phases (tile,
-    tiles of a phase, of a block, panels at a time, outputs of a panel)."""
-    channels, taps = shape.channels, frame.taps[0]
+    """Blocks of tiles in a thread's own cache, or phases that all threads share."""
     width = direct.panel_width(shape.itemsize)
-    elements = _elements(frame, tile)
+    panels = -(-shape.outputs // width)
+    u = winograd.panel_size(_distinct(frame, tile), shape.channels, width, frame.taps[0])
+    shared = shape.channels >= SHARED_CHANNELS and _slices_are_images(frame)
+    fetch = panels * u * shape.itemsize > WEIGHTS_CACHE
     operations = sum(_winograd_cost(shape, frame, tile))
+    plan = _plan_shared if shared else _plan_blocks
+    return plan(shape, frame, tile, operations, (panels, u), width, fetch)
+
+
+def _plan_blocks(shape, frame, tile, operations, prepared, width, fetch):
+    """cut: (*tile, tiles of a block, whether to fetch weights, panels at a time, their width)."""
+    channels, elements = shape.channels, _elements(frame, tile)
     block = max(BLOCK // elements // direct.PIXELS, 1) * direct.PIXELS
     block = min(block, BLOCK_TILES) * (1 if channels > 16 else 2)
-    tiles = _tiles(shape, frame, tile)
-    few = -(-tiles // BLOCKS // direct.PIXELS) * direct.PIXELS  # enough blocks for all threads
+    few = _padded(-(-_tiles(shape, frame, tile) // BLOCKS), direct.PIXELS)  # for all threads
     block = min(block, max(few, direct.PIXELS))
-    u = winograd.panel_size(_distinct(frame, tile), channels, width, taps)
+    v = winograd.tiles_size(elements, block, channels)
     product = winograd.tiles_size(elements, block, width)
-    prepared = (-(-shape.outputs // width), u)
-    if channels < SHARED_CHANNELS or not _slices_are_images(frame):
-        v = winograd.tiles_size(elements, block, channels)
-        panels = min(max(PRODUCTS_BYTES // (product * shape.itemsize), 1), prepared[0])
-        cut = *tile, block, panels, width
-        return Plan("blocks", operations, cut, prepared, work=taps * v + panels * product)
+    panels = min(max(PRODUCTS_BYTES // (product * shape.itemsize), 1), prepared[0])
+    cut = *tile, block, fetch, panels, width
+    work = frame.taps[0] * v + panels * product
+    return Plan("blocks", operations, cut, prepared, work=work)
+
+
+def _plan_shared(shape, frame, tile, operations, prepared, width, fetch):
+    """cut: (*tile, tiles of a phase, of a block, and then as above)."""
+    channels, elements = shape.channels, _elements(frame, tile)
+    tiles = _tiles(shape, frame, tile)
     parts = -(-tiles // SHARED_TILES)
     block = _padded(-(-tiles // parts), direct.PIXELS)
     most = max(SHARED_BYTES // (elements * channels * shape.itemsize) // block, 1) * block
     phase = min(most, _padded(tiles, block))
     v = winograd.tiles_size(elements, phase, channels)
-    product = winograd.tiles_size(elements, block, width)
-    panels = SHARED_PANELS // ((u + product) * shape.itemsize)
-    panels = max(min(panels, prepared[0] // BLOCKS), 1)
+    size = prepared[1] + winograd.tiles_size(elements, block, width)
+    panels = max(min(SHARED_PANELS // (size * shape.itemsize), prepared[0] // BLOCKS), 1)
     # Of a single phase, each panel's weights are used once: transformed just before, they are
     # still in cache.
     whole = phase < tiles
-    cut = *tile, phase, block, panels, width
-    return Plan("shared", operations, cut, prepared, whole, (v,), work=panels * (u + product))
+    cut = *tile, phase, block, fetch, panels, width
+    return Plan("shared", operations, cut, prepared, whole, (v,), work=panels * size)
 
 
 # The gradient by weight -------------------------------------------------------------------------

@@ -80,12 +80,12 @@ CASES = {
     "depthwise": [
         *(
             ((2, c, 9, 11), (c, 1, 3, 3), {"groups": c, "padding": 1, "stride": stride}, "direct")
-            for c in (8, 13, 17, 40)
+            for c in (16, 17, 29, 40)
             for stride in (1, 2)
         ),
         ((1, 16, 9, 2), (16, 1, 5, 5), {"groups": 16, "padding": 2}, "direct"),
-        ((1, 9, 30), (9, 1, 3), {"groups": 9}, "direct"),
-        ((1, 10, 4, 5, 6), (10, 1, 3, 3, 3), {"groups": 10, "padding": 1}, "direct"),
+        ((1, 19, 30), (19, 1, 3), {"groups": 19}, "direct"),
+        ((1, 20, 4, 5, 6), (20, 1, 3, 3, 3), {"groups": 20, "padding": 1}, "direct"),
     ],
     "blocks": [
         *(

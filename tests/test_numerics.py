@@ -201,6 +201,8 @@ OPERATORS = {
 EXACT = ("layer_norm", "hardswish")
 # ... and where both do, one to NaN, the other to zero.
 OVERFLOWS = ("group_norm",)
+# Where PyTorch's vectors of float32, with AVX-512, make a NaN of an infinity.
+BY_DOUBLE = ("gelu",)
 # Where PyTorch multiplies by a weight of zero, which makes a NaN of an infinity.
 FEWER_NAN = ("bicubic",)
 
@@ -236,7 +238,9 @@ def by_pytorch(operator, data, dtype):
 @pytest.mark.parametrize("name", OPERATORS)
 def test_nan_infinity_and_extremes_go_where_pytorch_sends_them(name, dtype):
     operator, data = OPERATORS[name], specials(dtype)
-    truth = by_pytorch(operator, data, dtype)
+    with np.errstate(over="ignore"):
+        truth = by_pytorch(operator, data, np.float64 if name in BY_DOUBLE else dtype)
+        truth = [array.astype(dtype) for array in truth]
     x = Tensor(data, requires_grad=True)
     y = operator(F, x, lambda array: array.astype(dtype))
     y.backward(np.ones(y.shape, dtype))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastconv import _checks
+from fastconv._layout import rising
 from fastconv.autograd.engine import Tensor, apply
 from fastconv.autograd.ops import _unbroadcast
 from fastconv.functional.activation import log_softmax
@@ -586,6 +587,7 @@ def _huber_rule(needs, x, target, *, delta, divisor):
 def _divergence_rule(needs, x, target, *, log_target):
     x, target = _checks.as_float_arrays({"input": x, "target": target})
     _checks.shape_is("target", target, x.shape, "that of input")
+    target = rising(target)
     p, logs = (np.exp(target), target) if log_target else (target, np.log(target))
     y = np.asarray(np.where(p == 0, 0, p * logs) - p * x, x.dtype)
 
@@ -606,6 +608,7 @@ def _probability_rule(needs, x, target, *, weight):
     wrong = ~((x >= 0) & (x <= 1))
     if wrong.any():
         raise ValueError(f"input must be in [0, 1], got {x[wrong].flat[0]}")
+    x = rising(x)
     with np.errstate(divide="ignore"):
         yes, no = np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
 

@@ -33,6 +33,10 @@ cdef extern from *:
         if (__builtin_cpu_supports("avx2")) strcat(found, " avx2");
         if (__builtin_cpu_supports("fma")) strcat(found, " fma");
         if (__builtin_cpu_supports("avx512f")) strcat(found, " avx512f");
+        if (__builtin_cpu_supports("avx512bw")) strcat(found, " avx512bw");
+        if (__builtin_cpu_supports("avx512cd")) strcat(found, " avx512cd");
+        if (__builtin_cpu_supports("avx512dq")) strcat(found, " avx512dq");
+        if (__builtin_cpu_supports("avx512vl")) strcat(found, " avx512vl");
         return found;
     #else
         return "";
@@ -50,7 +54,10 @@ OPENMP = FASTCONV_OPENMP  # the date of its specification, as 201511; 0 without 
 BOUNDS = bool(FASTCONV_BOUNDS)
 FEATURES = tuple(fastconv_features().decode().split())
 # Folders of kernels, best first, and what a processor must have to run them.
-LEVELS = {"avx2": {"avx2", "fma"}}
+LEVELS = {
+    "avx512": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"},
+    "avx2": {"avx2", "fma"},
+}
 
 
 def openmp():

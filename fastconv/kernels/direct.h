@@ -18,11 +18,6 @@
 #define PIXEL_VECTORS 12
 #define MOST_DOTS 3
 #define DOTS_PIXELS(outputs) (12 / (outputs))
-#ifdef __AVX__
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
-#endif
 #define PREFETCH_TO_READ(place) __builtin_prefetch(place)
 #define PREFETCH_TO_WRITE(place) __builtin_prefetch(place, 1)
 

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vectors.h"
+
 typedef struct {
     int add, act, cut;  /* whether there is a residual, an activation, one with a top */
     ptrdiff_t residual; /* bytes from an output to its residual, at the same place of its array */
@@ -15,18 +17,12 @@ typedef struct {
 
 /* Of two vectors, the second value where it is NaN. Compilers make several instructions of what
  * these processors have one for. */
-#if defined(__GNUC__) && defined(__AVX__)
+#if defined(__GNUC__) && defined(__SSE2__)
 #include <immintrin.h>
-#define epilogue_max_float _mm256_max_ps
-#define epilogue_min_float _mm256_min_ps
-#define epilogue_max_double _mm256_max_pd
-#define epilogue_min_double _mm256_min_pd
-#elif defined(__GNUC__) && defined(__SSE2__)
-#include <emmintrin.h>
-#define epilogue_max_float _mm_max_ps
-#define epilogue_min_float _mm_min_ps
-#define epilogue_max_double _mm_max_pd
-#define epilogue_min_double _mm_min_pd
+#define epilogue_max_float VECTOR_INTRINSIC(max_ps)
+#define epilogue_min_float VECTOR_INTRINSIC(min_ps)
+#define epilogue_max_double VECTOR_INTRINSIC(max_pd)
+#define epilogue_min_double VECTOR_INTRINSIC(min_pd)
 #endif
 
 #endif

@@ -39,10 +39,11 @@ typedef struct {
     int (*weights_adjoint)(const void *, ptrdiff_t, int, int, void *, ptrdiff_t, ptrdiff_t);
 } winograd_transforms;
 
+#define STAGE 8      /* channels, of which there is a multiple */
+#define MOST_ROWS 16 /* channels whose gradients are finished together: a cache line of floats */
+
 #if DIRECT_SUPPORTED
 
-#define STAGE 8
-#define MOST_ROWS 16
 #define BODY static inline __attribute__((always_inline))
 #define PLACE(at, inside, i, j, width)                                                          \
     ((inside) ? (T *)(at).first + (i) * (at).row + (j) * (at).col                               \

@@ -27,7 +27,8 @@ from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef extern from "winograd.h" nogil:
     enum:
-        MOST_ROWS  # channels whose gradients are finished together: a cache line of floats
+        STAGE
+        MOST_ROWS
     ctypedef struct winograd_places:
         void* first
         Py_ssize_t row
@@ -66,11 +67,10 @@ cdef enum:
     MOST_ELEMENTS = 81
     MOST_OUTPUTS = 16
     MOST_DEEP = 8  # taps along the first axis
-    CACHED = 1 << 18  # bytes of weights that stay in the second-level cache
     PAD = 16  # keeps the streams of a transform off a power of two, where they share cache sets
 
 DEEPEST = MOST_DEEP
-CHANNELS = 8  # handled in vectors, whose lanes divide this
+CHANNELS = STAGE
 ROWS = MOST_ROWS
 
 
@@ -89,6 +89,7 @@ cdef struct Tiling:
     Py_ssize_t tiles[3]             # along an axis of a slice
     Py_ssize_t taps                 # along the first axis
     Py_ssize_t channels, outputs
+    bint fetch                      # weights before they are used
 
 
 cdef Tiling _tiling(
@@ -114,6 +115,7 @@ cdef Tiling _tiling(
         if axis:
             span = (tile_h if axis == 1 else tile_w) * t.spread[axis]
             t.tiles[axis] = (t.count[axis] + span - 1) // span * t.spread[axis]
+    t.fetch = False
     t.images, t.deep, t.slices = batch, t.count[0], 1
     if t.taps == 1 and t.first[0] == 0 and t.size[0] == t.count[0]:  # slices are images
         t.images, t.deep = batch * t.deep, 1
@@ -221,6 +223,7 @@ def correlate_blocks(
     const Py_ssize_t[::1] frame,
     Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
     Py_ssize_t block,                    # OPT  tiles of a task
+    bint fetch,                          # OPT  weights before they are used
     Py_ssize_t panels, Py_ssize_t width,  # OPT  multiplied at a time; their output channels
     const floating[::1] zeros,           # IN   (C)
     floating[:, ::1] work,               # TEMP (n_threads, taps * size of tiles + of products)
@@ -238,6 +241,7 @@ def correlate_blocks(
     cdef Py_ssize_t tasks = (tiles + block - 1) // block
     cdef Shares shares
     cdef int wild = 0
+    t.fetch = fetch
     share_out(&shares, tasks, n_threads)
     with nogil, parallel(num_threads=n_threads):
         for _ticket in prange(tasks, schedule="dynamic"):
@@ -289,6 +293,7 @@ def correlate_shared(
     const Py_ssize_t[::1] frame,
     Py_ssize_t tile_h, Py_ssize_t tile_w,  # OPT  outputs of a tile
     Py_ssize_t phase, Py_ssize_t block,  # OPT  tiles transformed at a time, multiplied at a time
+    bint fetch,                          # OPT  weights before they are used
     Py_ssize_t some, Py_ssize_t width,   # OPT  panels multiplied at a time; their output channels
     const floating[::1] zeros,           # IN   (C)
     floating[::1] v,                     # TEMP (size of `phase` tiles)
@@ -310,6 +315,7 @@ def correlate_shared(
     cdef Py_ssize_t at, count, groups, _ticket, task, first, part
     cdef Shares shares
     cdef int wild = 0
+    t.fetch = fetch
     for part in range((tiles + phase - 1) // phase):
         at = part * phase
         count = min(phase, tiles - at)
@@ -472,7 +478,6 @@ cdef int _multiply_panels(
     cdef Py_ssize_t groups = _whole(last - first) // TILE_PIXELS
     cdef const floating* weights
     cdef const floating* next = u
-    cdef bint far = t.distinct * t.taps * t.channels * t.outputs * size > CACHED * width
     cdef int wild = 0
     for e in range(t.elements):
         for a in range(taps):
@@ -483,7 +488,8 @@ cdef int _multiply_panels(
                     else u + _weight_of(t, (e + 1) % t.elements)
                     * _panel_element(t.channels, width, t.taps))
             direct_find(sizeof(floating)).product(
-                <const void**> rows, taps, t.channels, t.channels, weights, next if far else NULL,
+                <const void**> rows, taps, t.channels, t.channels, weights,
+                next if t.fetch else NULL,
                 product + (panel * t.elements + e) * product_element, groups)
     _find_outputs(y + panel0 * width, t, z, &at, each[first % 2], &places[first % 2])
     for tile in range(first, last):

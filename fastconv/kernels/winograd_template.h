@@ -33,28 +33,44 @@ BODY void NAME(fetch)(
         }
 }
 
-/* v[e * element + c] = (B^T d B)[e] for the inputs d at the tile's places; the next tile's are
- * fetched. */
+/* v[e * element] = (B^T d B)[e] for `some` channels of the inputs d, c values on from the tile's
+ * places; the next tile's are fetched. */
+BODY void NAME(input_of)(
+    const winograd_places *places, const winograd_places *next, const int inside, ptrdiff_t c,
+    const int some, T *v, ptrdiff_t element)
+{
+    V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
+    if (c % (2 * LANES) == 0) NAME(fetch)(next, N_H, N_W, M_W * S_W, c, 0);
+    for (int j = 0; j < N_W; j++) {
+        for (int i = 0; i < N_H; i++) {
+            const T *place = PLACE(*places, inside, i, j, N_W) + c;
+            in[i] = (V){0};
+            if (some == LANES) in[i] = *(const V *)place;
+            else memcpy(&in[i], place, some * sizeof(T));
+        }
+        TRANSFORM_INPUT(M_H, R_H, S_H, in, out);
+        for (int i = 0; i < N_H; i++) t[i][j] = out[i];
+    }
+    for (int i = 0; i < N_H; i++) {
+        TRANSFORM_INPUT(M_W, R_W, S_W, t[i], out);
+        for (int j = 0; j < N_W; j++, v += element) {
+            if (some == LANES) *(V *)v = out[j];
+            else memcpy(v, &out[j], some * sizeof(T));
+        }
+    }
+}
+
+/* The same of all channels, a multiple of STAGE. */
 BODY void NAME(input_at)(
     const winograd_places *at, const winograd_places *after, const int inside, ptrdiff_t channels,
     void *to, ptrdiff_t element)
 {
     const winograd_places places = *at, next = *after; /* copies, which nothing written changes */
-    for (ptrdiff_t c = 0; c < channels; c += LANES) {
-        V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
-        if (c % (2 * LANES) == 0) NAME(fetch)(&next, N_H, N_W, M_W * S_W, c, 0);
-        for (int j = 0; j < N_W; j++) {
-            for (int i = 0; i < N_H; i++)
-                in[i] = *(const V *)(PLACE(places, inside, i, j, N_W) + c);
-            TRANSFORM_INPUT(M_H, R_H, S_H, in, out);
-            for (int i = 0; i < N_H; i++) t[i][j] = out[i];
-        }
-        T *v = (T *)to + c;
-        for (int i = 0; i < N_H; i++) {
-            TRANSFORM_INPUT(M_W, R_W, S_W, t[i], out);
-            for (int j = 0; j < N_W; j++, v += element) *(V *)v = out[j];
-        }
-    }
+    ptrdiff_t c = 0;
+    for (; c + LANES <= channels; c += LANES)
+        NAME(input_of)(&places, &next, inside, c, LANES, (T *)to + c, element);
+    if (LANES > STAGE && c < channels)
+        NAME(input_of)(&places, &next, inside, c, STAGE, (T *)to + c, element);
 }
 
 static void NAME(input)(
