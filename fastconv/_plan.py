@@ -237,6 +237,11 @@ def _distinct(frame, tile):
     )
 
 
+def _even_width(shape):
+    """Output channels of a panel where it has no more than two vectors."""
+    return direct.panel_width(shape.itemsize, shape.outputs, 2)
+
+
 def _direct_cost(shape, frame, prepared=False):
     """Multiplications, those for the padding of the last panel included, and prepared weights."""
     outputs = shape.outputs
@@ -252,7 +257,7 @@ def _padded(outputs, width):
 
 def _winograd_cost(shape, frame, tile, prepared=False):
     """Multiplications for all tiles and for the weights, with transforms counted as such."""
-    outputs = _padded(shape.outputs, direct.panel_width(shape.itemsize))
+    outputs = _padded(shape.outputs, _even_width(shape))
     products = frame.taps[0] * shape.channels * outputs
     transforms = TRANSFORM * (shape.channels + outputs)
     elements = _elements(frame, tile)
@@ -335,7 +340,7 @@ def _plan_tiles(shape, frame, prepared):
     strip = 96 if depth >= 512 else 192 if depth >= 128 else 384
     strips = max(-(-pixels // strip), min(DIRECT_TASKS, -(-pixels // 24)))
     strip = -(-pixels // strips)
-    strip = -(-strip // direct.PIXELS) * direct.PIXELS
+    strip = _padded(strip, direct.pixels_of(shape.itemsize, width))
     block = -(-panels * strips // DIRECT_TASKS) if strips < DIRECT_TASKS else panels
     some = direct.pixel_panels(shape.itemsize, width)
     if pixels == 1 or block > some:  # as many as a pixel alone takes at a time
@@ -346,7 +351,7 @@ def _plan_tiles(shape, frame, prepared):
         (strip, min(max(block, 1), panels), panels_inside),
         prepared,
         work=(strip + 1) * depth,
-        pointers=(strip + direct.PIXELS) * (math.prod(frame.taps) + 1),
+        pointers=(strip + direct.MOST) * (math.prod(frame.taps) + 1),
     )
 
 
@@ -411,7 +416,7 @@ def _plan_grouped(shape, frame):
 
 def _plan_winograd(shape, frame, tile):
     """Blocks of tiles in a thread's own cache, or phases that all threads share."""
-    width = direct.panel_width(shape.itemsize)
+    width = _even_width(shape)
     panels = -(-shape.outputs // width)
     u = winograd.panel_size(_distinct(frame, tile), shape.channels, width, frame.taps[0])
     shared = shape.channels >= SHARED_CHANNELS and _slices_are_images(frame)
@@ -493,7 +498,7 @@ def plan_direct_weight(shape, frame):
     if _is_grouped(shape):
         return _plan_grouped_weight(shape, frame)
     pixels, depth = shape.pixels(frame), shape.depth(frame)
-    width = direct.panel_width(shape.itemsize)
+    width = _even_width(shape)
     if shape.groups == 1 and shape.channels < FEW_CHANNELS and shape.outputs % width == 0:
         return _plan_weight_lines(shape, frame)
     panels = -(-shape.outputs // width)
@@ -563,7 +568,7 @@ def _plan_grouped_weight(shape, frame):
 def _plan_winograd_weight(shape, frame, tile):
     """cut: (*tile, tiles of a phase, output channels of a panel, values of a tile's row)."""
     channels = shape.channels
-    width = direct.panel_width(shape.itemsize)
+    width = _even_width(shape)
     panels = -(-shape.outputs // width)
     elements = _elements(frame, tile)
     tiles = _tiles(shape, frame, tile)
@@ -590,7 +595,7 @@ def _plan_winograd_weight(shape, frame, tile):
 def _plan_winograd_parts(shape, frame, tile, outputs, step):
     """cut: (*tile, tiles of a part, of a block, output channels of a panel, values of a row)."""
     elements, tiles = _elements(frame, tile), _tiles(shape, frame, tile)
-    width = direct.panel_width(shape.itemsize)
+    width = _even_width(shape)
     block = max(PRIVATE_BYTES // (elements * (step + width) * shape.itemsize), direct.PIXELS)
     span = -(-tiles // min(PARTS, -(-tiles // block)))
     sums = _distinct(frame, tile) * shape.channels * outputs

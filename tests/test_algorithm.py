@@ -162,13 +162,13 @@ def prepared(monkeypatch):
 @vectors
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_panels_pad_the_outputs_least(itemsize):
-    widths = {direct.panel_width(itemsize, outputs) for outputs in range(1, 100)}
-    assert len(widths) == 2  # two and three vectors
+    one, two, three = sorted({direct.panel_width(itemsize, outputs) for outputs in range(1, 100)})
+    assert (two, three) == (2 * one, 3 * one)
     for outputs in range(1, 100):
-        padded = {width: -(-outputs // width) * width for width in widths}
-        chosen = direct.panel_width(itemsize, outputs)
-        assert padded[chosen] == min(padded.values())
-        assert chosen == min(widths) or padded[chosen] < padded[min(widths)]
+        assert direct.panel_width(itemsize, outputs, 2) == (one if outputs <= one else two)
+        padded = {width: -(-outputs // width) * width for width in (two, three)}
+        best = three if padded[three] < padded[two] else two
+        assert direct.panel_width(itemsize, outputs) == (one if outputs <= one else best)
 
 
 @vectors

@@ -18,8 +18,8 @@ from libc.string cimport memcpy, memset
 
 from fastconv.kernels._build cimport process
 from fastconv.kernels.direct cimport (
-    DIRECT_SUPPORTED, MOST_DOTS, TILE_PIXELS, VECTOR_BYTES, Tiling, add_weights, correlate_few,
-    correlate_tiles, pack_tiles, tile_width, weight_work,
+    DIRECT_SUPPORTED, MOST_DOTS, MOST_PIXELS, VECTOR_BYTES, Tiling, add_weights, correlate_few,
+    correlate_tiles, pack_tiles, tile_pixels, tile_width, weight_work,
 )
 from fastconv.kernels.epilogue cimport Epilogue
 from fastconv.kernels.grouped cimport add_narrow_weights, correlate_narrow
@@ -508,7 +508,7 @@ cdef Plan _plan(
     `reach` is at least the places from the first tap of a line to its last.
     """
     cdef Plan p
-    cdef Py_ssize_t taps = _taps(f), strips
+    cdef Py_ssize_t taps = _taps(f), strips, size
     cdef Py_ssize_t pixels = images * f.count[0] * f.count[1] * f.count[2]
     cdef Tiling* t = &p.tiling
     memset(&p, 0, sizeof(Plan))
@@ -527,7 +527,7 @@ cdef Plan _plan(
         p.weights, p.bias = groups * outputs * t.depth, groups * outputs
         p.work, p.pointers = _times(t.strip + 1, t.depth), _times(t.strip, taps + 1)
     else:
-        p.way, t.width = TILES, tile_width(itemsize, outputs)
+        p.way, t.width = TILES, tile_width(itemsize, outputs, 3)
         t.panels = _ceil(outputs, t.width)
         p.bias = _times(_times(groups, t.panels), t.width)
         p.weights = _times(p.bias, t.depth)
@@ -535,11 +535,12 @@ cdef Plan _plan(
         t.strip = (SHORT_STRIP if t.depth >= DEEPEST else STRIP if t.depth >= DEEP
                    else LONG_STRIP)
         strips = max(max(_ceil(pixels, t.strip), min(<Py_ssize_t> TASKS, _ceil(pixels, 24))), 1)
-        t.strip = _ceil(_ceil(pixels, strips), TILE_PIXELS) * TILE_PIXELS
+        size = tile_pixels(t.width, itemsize)
+        t.strip = _ceil(_ceil(pixels, strips), size) * size
         t.block = max(_ceil(t.panels * strips, TASKS), 1) if strips < TASKS else t.panels
         t.block = min(t.block, t.panels)
         p.work, p.pointers = (
-            _times(t.strip + 1, t.depth), _times(t.strip + TILE_PIXELS, taps + 1))
+            _times(t.strip + 1, t.depth), _times(t.strip + MOST_PIXELS, taps + 1))
     return p
 
 
@@ -716,7 +717,7 @@ cdef BackwardInput _lay_backward_input(
     most = _plan_phase(c, &f)
     # fewer taps may have longer strips
     most.work = max(most.work, _most_work(most.tiling.depth))
-    most.pointers = _times(LONG_STRIP + TILE_PIXELS, _taps(&f) + 1)
+    most.pointers = _times(LONG_STRIP + MOST_PIXELS, _taps(&f) + 1)
     op.offsets = _take_offsets(m, c)
     op.dx = _take_ordered(m, &c.x, CHANNELS_LAST)
     op.dy = _take_ordered(m, &c.y, CHANNELS_LAST)
@@ -831,7 +832,7 @@ cdef BackwardWeight _lay_backward_weight(
     memset(&p, 0, sizeof(Plan))
     memset(&op, 0, sizeof(BackwardWeight))
     t.images, t.groups, t.outputs = c.y.size[0], c.groups, c.w.size[0] // c.groups
-    t.depth, t.width = taps * c.w.size[1], tile_width(itemsize, 0)
+    t.depth, t.width = taps * c.w.size[1], tile_width(itemsize, t.outputs, 2)
     op.narrow = _is_narrow(c.groups, t.outputs, c.w.size[1], itemsize)
     if op.narrow:
         t.strip = NARROW_STRIP

@@ -10,10 +10,15 @@
 
 #include "epilogue.h"
 
-/* A tile is TILE_PIXELS pixels by two vectors of output channels, or WIDE_PIXELS by three. */
+/* A tile is TILE_PIXELS pixels by two vectors of output channels, or WIDE_PIXELS by three, or
+ * NARROW_PIXELS by one: so many sums hide the latency of additions, of more pixels the pointers
+ * would not stay in registers. Of a gradient by weight it is TILE_ROWS rows by one or two. */
 #define TILE_PIXELS 6
 #define WIDE_PIXELS 4
-#define TILE_ROWS 4
+#define NARROW_PIXELS 8
+#define MOST_PIXELS 8
+#define ACCUMULATORS 12
+#define TILE_ROWS(vectors) (8 / (vectors))
 /* Of a single pixel so many vectors of output channels, of several panels. */
 #define PIXEL_VECTORS 12
 #define MOST_DOTS 3
@@ -21,34 +26,35 @@
 #define PREFETCH_TO_READ(place) __builtin_prefetch(place)
 #define PREFETCH_TO_WRITE(place) __builtin_prefetch(place, 1)
 
-/* What direct_template.h defines, for one element type; the pair is for tiles, and wide ones. */
+/* What direct_template.h defines, for one element type; arrays of 4 and of 3 are by the vectors of a
+ * tile. */
 typedef struct {
-    void (*tile[2])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
+    void (*tile[4])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
                     const void *w, const void *bias, void *const *out, int pixels,
                     ptrdiff_t cols, const Epilogue *epilogue, ptrdiff_t ahead);
-    void (*pixel[2])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
+    void (*pixel[4])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
                      const void *w, const void *bias, void *out, ptrdiff_t cols,
                      const Epilogue *epilogue);
-    void (*even_tile[2])(const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
+    void (*even_tile[4])(const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
                          ptrdiff_t run, const void *w, const void *bias, void *out,
                          ptrdiff_t out_step, int pixels, ptrdiff_t cols, const Epilogue *epilogue);
     void (*dots[MOST_DOTS + 1])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
                                 ptrdiff_t run, const void *w, const void *bias, void *const *out,
                                 int pixels, const Epilogue *epilogue);
-    void (*product)(const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
+    void (*product[3])(const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
                     const void *w, const void *ahead, void *out, ptrdiff_t tiles);
-    void (*outer)(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
+    void (*outer[3])(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
                   int add);
-    void (*weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
-    void (*weight_in_place)(const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels,
+    void (*weight[3])(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
+    void (*weight_in_place[3])(const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels,
                             void *out, int rows);
-    void (*weight_lines[TILE_PIXELS + 1])(
+    void (*weight_lines[3][TILE_PIXELS + 1])(
         const void *a, ptrdiff_t step, ptrdiff_t a_line, const void *b, ptrdiff_t b_step,
         ptrdiff_t b_line, ptrdiff_t lines, ptrdiff_t pixels, void *out);
     void (*pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *packed);
-    void (*pack_panels)(const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols,
+    void (*pack_panels[3])(const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols,
                         void *packed);
-    void (*finish_panel)(const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth,
+    void (*finish_panel[3])(const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth,
                          int used, void *to, ptrdiff_t step);
 } direct_kernels;
 

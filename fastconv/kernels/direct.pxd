@@ -8,47 +8,49 @@ cdef extern from "direct.h" nogil:
     enum:
         TILE_PIXELS
         WIDE_PIXELS
-        TILE_ROWS
+        NARROW_PIXELS
+        MOST_PIXELS
         MOST_DOTS
         PIXEL_VECTORS
         VECTOR_BYTES
     const bint DIRECT_SUPPORTED
     Py_ssize_t DOTS_PIXELS(Py_ssize_t outputs)
+    Py_ssize_t TILE_ROWS(Py_ssize_t vectors)
     ctypedef struct direct_kernels:
-        void (*tile[2])(
+        void (*tile[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void** out, int pixels, Py_ssize_t cols, const Epilogue* epilogue,
             Py_ssize_t ahead) nogil
-        void (*pixel[2])(
+        void (*pixel[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void* out, Py_ssize_t cols, const Epilogue* epilogue) nogil
-        void (*even_tile[2])(
+        void (*even_tile[4])(
             const void* a, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
             Py_ssize_t run, const void* w, const void* bias, void* out, Py_ssize_t out_step,
             int pixels, Py_ssize_t cols, const Epilogue* epilogue) nogil
         void (*dots[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void** out, int pixels, const Epilogue* epilogue) nogil
-        void (*product)(
+        void (*product[3])(
             const void** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const void* w,
             const void* ahead, void* out, Py_ssize_t tiles) nogil
-        void (*outer)(
+        void (*outer[3])(
             const void* a, Py_ssize_t step, const void* b, Py_ssize_t pixels, void* out,
             int add) nogil
-        void (*weight)(
+        void (*weight[3])(
             const void* a, const void* b, Py_ssize_t pixels, void* out, int rows) nogil
-        void (*weight_in_place)(
+        void (*weight_in_place[3])(
             const void** a, Py_ssize_t first, const void* b, Py_ssize_t pixels, void* out,
             int rows) nogil
-        void (*weight_lines[7])(
+        void (*weight_lines[3][7])(
             const void* a, Py_ssize_t step, Py_ssize_t a_line, const void* b, Py_ssize_t b_step,
             Py_ssize_t b_line, Py_ssize_t lines, Py_ssize_t pixels, void* out) nogil
         void (*pack_rows)(
             const void** rows, Py_ssize_t pixels, Py_ssize_t run, void* packed) nogil
-        void (*pack_panels)(
+        void (*pack_panels[3])(
             const void* rows, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t cols,
             void* packed) nogil
-        void (*finish_panel)(
+        void (*finish_panel[3])(
             const void* sums, Py_ssize_t parts, Py_ssize_t part, Py_ssize_t depth, int used,
             void* to, Py_ssize_t step) nogil
     const direct_kernels* direct_find(size_t itemsize)
@@ -67,7 +69,12 @@ cdef struct Tiling:
     bint panels_inside             # loop over panels inside that over pixels
 
 
-cdef Py_ssize_t tile_width(Py_ssize_t itemsize, Py_ssize_t outputs) noexcept nogil
+cdef Py_ssize_t tile_width(
+    Py_ssize_t itemsize, Py_ssize_t outputs, Py_ssize_t most) noexcept nogil
+
+cdef Py_ssize_t vectors_of(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil
+
+cdef Py_ssize_t tile_pixels(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil
 
 cdef Py_ssize_t weight_work(Py_ssize_t depth, Py_ssize_t across, Py_ssize_t strip) noexcept nogil
 

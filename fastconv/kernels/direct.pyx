@@ -35,25 +35,42 @@ cdef enum:
 
 SUPPORTED = bool(DIRECT_SUPPORTED)
 PIXELS = TILE_PIXELS
+MOST = MOST_PIXELS
 DOTS = MOST_DOTS
 
 
-def panel_width(Py_ssize_t itemsize, Py_ssize_t outputs=0):
-    """Output channels of a tile: two vectors, or three where fewer are left over."""
-    return tile_width(itemsize, outputs)
+def panel_width(Py_ssize_t itemsize, Py_ssize_t outputs, Py_ssize_t most=3):
+    """Output channels of a tile: a vector if they fit, two, or up to `most` to leave fewer over."""
+    return tile_width(itemsize, outputs, most)
 
 
-cdef Py_ssize_t tile_width(Py_ssize_t itemsize, Py_ssize_t outputs) noexcept nogil:
-    cdef Py_ssize_t two = 2 * VECTOR_BYTES // itemsize, three = 3 * VECTOR_BYTES // itemsize
-    return three if _padded(outputs, three) < _padded(outputs, two) else two
+cdef Py_ssize_t tile_width(
+    Py_ssize_t itemsize, Py_ssize_t outputs, Py_ssize_t most,
+) noexcept nogil:
+    cdef Py_ssize_t one = VECTOR_BYTES // itemsize
+    if outputs <= one:
+        return one
+    if most == 3 and _padded(outputs, 3 * one) < _padded(outputs, 2 * one):
+        return 3 * one
+    return 2 * one
+
+
+cdef Py_ssize_t vectors_of(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil:
+    return width * itemsize // VECTOR_BYTES
 
 
 cdef inline Py_ssize_t _padded(Py_ssize_t outputs, Py_ssize_t width) noexcept nogil:
     return (outputs + width - 1) // width * width
 
 
-cdef inline Py_ssize_t _tile_pixels(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil:
-    return WIDE_PIXELS if width * itemsize == 3 * VECTOR_BYTES else TILE_PIXELS
+def pixels_of(Py_ssize_t itemsize, Py_ssize_t width):
+    """Pixels of a tile."""
+    return tile_pixels(width, itemsize)
+
+
+cdef Py_ssize_t tile_pixels(Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil:
+    cdef Py_ssize_t vectors = vectors_of(width, itemsize)
+    return NARROW_PIXELS if vectors == 1 else TILE_PIXELS if vectors == 2 else WIDE_PIXELS
 
 
 def pixel_panels(Py_ssize_t itemsize, Py_ssize_t width):
@@ -139,7 +156,7 @@ def correlate(
     Py_ssize_t strip, Py_ssize_t block,  # OPT  pixels and panels of a task
     bint panels_inside,                  # OPT  loop over panels inside that over pixels
     floating[:, ::1] work,               # TEMP (n_threads, (strip + 1) * taps * C)
-    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, (strip + PIXELS) * (taps + 1))
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, (strip + MOST) * (taps + 1))
     int n_threads,
 ):
     """y[p, k] := bias[k] + sum over t, c of x[p, t, c] w[k, t, c], and the epilogue."""
@@ -185,7 +202,7 @@ cdef void _correlate_strip(
     Py_ssize_t p1, Py_ssize_t panel0, Py_ssize_t panel1, floating* work, void** pointers,
 ) noexcept nogil:
     """Pixels [p0, p1) and panels [panel0, panel1) of one group, whose w, bias and y these are."""
-    cdef Py_ssize_t size = _tile_pixels(t.width, sizeof(floating))
+    cdef Py_ssize_t size = tile_pixels(t.width, sizeof(floating))
     cdef Py_ssize_t tiles = (p1 - p0 + size - 1) // size
     cdef Py_ssize_t stride = tiles * size
     cdef floating** places = <floating**> pointers
@@ -209,7 +226,7 @@ cdef void _correlate_strip(
                 _tile(rows + p, t.depth // run, stride, run, w, bias, t, places + p, panel,
                       last if t.panels_inside else panel + 1, min(size, pixels), epilogue, ahead)
         if pixels < p1 - p0:
-            direct_find(sizeof(floating)).pixel[size == WIDE_PIXELS](
+            direct_find(sizeof(floating)).pixel[vectors_of(t.width, sizeof(floating))](
                 <const void**> rows + pixels, t.depth // run, stride, run,
                 w + first * t.width * t.depth, bias + first * t.width,
                 places[pixels] + first * t.width,
@@ -249,11 +266,10 @@ cdef inline void _tile(
 ) noexcept nogil:
     """One register tile after the other: its pixels, panels [panel0, panel1) of outputs."""
     cdef Py_ssize_t first = panel0 * t.width, p
-    cdef Py_ssize_t size = _tile_pixels(t.width, sizeof(floating))
-    cdef void* out[TILE_PIXELS]
-    for p in range(size):
+    cdef void* out[MOST_PIXELS]
+    for p in range(tile_pixels(t.width, sizeof(floating))):
         out[p] = places[p] + first
-    direct_find(sizeof(floating)).tile[size == WIDE_PIXELS](
+    direct_find(sizeof(floating)).tile[vectors_of(t.width, sizeof(floating))](
         <const void**> rows, runs, stride, run, w + first * t.depth, bias + first, out,
         <int> pixels, min(panel1 * t.width, t.outputs) - first, epilogue, ahead)
 
@@ -367,7 +383,7 @@ cdef inline Py_ssize_t _lines_read(const Frame* f, Py_ssize_t lines) noexcept no
 
 cdef inline Py_ssize_t _places_read(const Frame* f, Py_ssize_t some) noexcept nogil:
     """Input places of a line, with those that the idle pixels of the last tile read."""
-    return (some + TILE_PIXELS) * f.step[2] + f.offset[2][f.taps[2] - 1] - f.offset[2][0] + 1
+    return (some + MOST_PIXELS) * f.step[2] + f.offset[2][f.taps[2] - 1] - f.offset[2][0] + 1
 
 
 cdef void _correlate_band(
@@ -426,11 +442,11 @@ cdef void _correlate_line(
     const Epilogue* epilogue,
 ) noexcept nogil:
     """Panels [panel0, panel1) of the pixels of an output line."""
-    cdef Py_ssize_t width = w.shape[2], size = _tile_pixels(width, sizeof(floating))
+    cdef Py_ssize_t width = w.shape[2], size = tile_pixels(width, sizeof(floating))
     cdef Py_ssize_t tile, p
     for tile in range((pixels + size - 1) // size):
         p = _tile_start(tile, size, pixels)
-        direct_find(sizeof(floating)).even_tile[size == WIDE_PIXELS](
+        direct_find(sizeof(floating)).even_tile[vectors_of(width, sizeof(floating))](
             at + p * step, step, offsets, runs, run, &w[panel0, 0, 0], bias + panel0 * width,
             out + p * out_step + panel0 * width, out_step, <int> min(size, pixels),
             min(panel1 * width, outputs) - panel0 * width, epilogue)
@@ -498,7 +514,7 @@ cdef void add_weights(
                 pointers + threadid() * pointers_row)
         for task in prange(t.groups * t.panels, schedule="guided"):
             first = task % t.panels * t.width
-            direct_find(sizeof(floating)).finish_panel(
+            direct_find(sizeof(floating)).finish_panel[vectors_of(t.width, sizeof(floating))](
                 sums + task * panel_size, parts, part_size, t.depth,
                 <int> min(t.width, t.outputs - first),
                 dw + (task // t.panels * t.outputs + first) * t.depth, t.depth)
@@ -527,7 +543,7 @@ def correlate_weight_lines(
                 panels, width, part * span, min(part * span + span, bands), lines, some,
                 &work[threadid(), 0], &offsets[threadid(), 0])
         for part in prange(panels, schedule="guided"):
-            direct_find(sizeof(floating)).finish_panel(
+            direct_find(sizeof(floating)).finish_panel[vectors_of(width, sizeof(floating))](
                 &sums[0, 0, part, 0, 0], sums.shape[0], panels * depth * width, depth,
                 <int> width, &dw[0, part * width, 0], depth)
 
@@ -560,7 +576,7 @@ cdef void _add_bands(
             for panel in range(panels):
                 for block in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
                     m = block * TILE_PIXELS
-                    direct_find(sizeof(floating)).weight_lines[
+                    direct_find(sizeof(floating)).weight_lines[vectors_of(width, sizeof(floating))][
                         min(run - m, <Py_ssize_t> TILE_PIXELS)](
                         work + offsets[r] + m, f.step[2] * channels, f.step[1] * length,
                         grads + panel * width, step, f.count[2] * step,
@@ -595,14 +611,14 @@ cdef void _correlate_weight_part(
     """Sums of one group and `outputs` of it over pixels [first, last), strip by strip."""
     cdef Py_ssize_t channels = depth // (f.taps[0] * f.taps[1] * f.taps[2])
     cdef Py_ssize_t panels = (outputs + width - 1) // width
-    cdef Py_ssize_t run, some, r, i, c, panel
+    cdef Py_ssize_t vectors = vectors_of(width, sizeof(floating)), run, some, r, i, c, panel
     cdef floating* grads = work
     cdef floating* blocks = grads + strip * panels * width
     work = blocks + strip * _whole_blocks(depth)
     memset(sums, 0, panels * depth * width * sizeof(floating))
     while first < last:
         some = min(strip, last - first)
-        direct_find(sizeof(floating)).pack_panels(
+        direct_find(sizeof(floating)).pack_panels[vectors](
             dy + first * step, step, some, outputs, grads)
         run = _point_runs(x + group * channels, f, groups, channels, TILE_PIXELS, first,
                           first + some, strip, work, rows)
@@ -612,7 +628,7 @@ cdef void _correlate_weight_part(
                     for i in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
                         # the last block overlaps the one before, whose rows it leaves alone
                         c = min(i * TILE_PIXELS, run - TILE_PIXELS)
-                        direct_find(sizeof(floating)).weight_in_place(
+                        direct_find(sizeof(floating)).weight_in_place[vectors](
                             <const void**> (rows + r * strip), c, grads + panel * some * width,
                             some, sums + (panel * depth + r * run + c) * width,
                             <int> min(<Py_ssize_t> TILE_PIXELS, run - i * TILE_PIXELS))
@@ -621,7 +637,7 @@ cdef void _correlate_weight_part(
                 <const void**> (rows + r * strip), some, run, blocks)
             for panel in range(panels):  # its part of dy stays in the first cache
                 for i in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
-                    direct_find(sizeof(floating)).weight(
+                    direct_find(sizeof(floating)).weight[vectors](
                         blocks + i * TILE_PIXELS * some, grads + panel * some * width, some,
                         sums + (panel * depth + r * run + i * TILE_PIXELS) * width,
                         <int> min(<Py_ssize_t> TILE_PIXELS, run - i * TILE_PIXELS))

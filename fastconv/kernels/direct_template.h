@@ -18,7 +18,7 @@ BODY NAME(tile_of)(
     ptrdiff_t shift, int pixels, ptrdiff_t cols, const Epilogue *epilogue, ptrdiff_t ahead)
 {
     enum { LINE = 64 / sizeof(T) };
-    V c[TILE_PIXELS * 2];
+    V c[ACCUMULATORS];
     for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE((T *)out[p] + shift);
         PREFETCH_TO_WRITE((T *)out[p] + shift + N * LANES - 1);
@@ -30,7 +30,7 @@ BODY NAME(tile_of)(
             EPILOGUE(fetch)((T *)out[p] + shift + N * LANES - 1, epilogue);
         }
     for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
-        const T *a[TILE_PIXELS];
+        const T *a[MOST_PIXELS];
         for (int p = 0; p < P; p++) a[p] = rows[p];
         for (ptrdiff_t i = 0; i < run;) {
             const ptrdiff_t end = ahead && run - i > LINE ? i + LINE : run;
@@ -89,23 +89,32 @@ BODY NAME(tile_of)(
         if (ahead) PANELS_OF(P, W, STREAMED_TILE_OF_##P);                                       \
         else PANELS_OF(P, W, TILE_OF_##P);                                                      \
     }
+#define TILE_OF_8(N, whole, ends, some)                                                         \
+    NAME(tile_of)(8, N, 1, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
+                  some, epilogue, 0)
 #define TILE_OF_6(N, whole, ends, some)                                                         \
     NAME(tile_of)(6, N, 2, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
                   some, epilogue, 0)
 #define TILE_OF_4(N, whole, ends, some)                                                         \
     NAME(tile_of)(4, N, 3, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
                   some, epilogue, 0)
+#define STREAMED_TILE_OF_8(N, whole, ends, some)                                                \
+    NAME(tile_of)(8, N, 1, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
+                  some, epilogue, k ? 0 : ahead)
 #define STREAMED_TILE_OF_6(N, whole, ends, some)                                                \
     NAME(tile_of)(6, N, 2, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
                   some, epilogue, k ? 0 : ahead)
 #define STREAMED_TILE_OF_4(N, whole, ends, some)                                                \
     NAME(tile_of)(4, N, 3, whole, ends, rows, runs, stride, run, w, b + k, out, k, pixels,      \
                   some, epilogue, k ? 0 : ahead)
+DEFINE_TILE(narrow_tile, 8, 1)
 DEFINE_TILE(tile, 6, 2)
 DEFINE_TILE(wide_tile, 4, 3)
 #undef DEFINE_TILE
+#undef TILE_OF_8
 #undef TILE_OF_6
 #undef TILE_OF_4
+#undef STREAMED_TILE_OF_8
 #undef STREAMED_TILE_OF_6
 #undef STREAMED_TILE_OF_4
 
@@ -154,6 +163,7 @@ BODY NAME(pixel_of)(
                            (const T *)bias + k, (T *)out + k,                                   \
                            cols - k < W * LANES ? cols - k : W * LANES, epilogue);              \
     }
+DEFINE_PIXEL(narrow_pixel, 1)
 DEFINE_PIXEL(pixel, 2)
 DEFINE_PIXEL(wide_pixel, 3)
 #undef DEFINE_PIXEL
@@ -165,7 +175,7 @@ BODY NAME(even_tile_of)(
     const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run, const T *w, const T *bias, T *out,
     ptrdiff_t out_step, int pixels, ptrdiff_t cols, const Epilogue *epilogue)
 {
-    V c[TILE_PIXELS * 2];
+    V c[ACCUMULATORS];
     for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE(out + p * out_step);
         PREFETCH_TO_WRITE(out + p * out_step + N * LANES - 1);
@@ -214,15 +224,20 @@ BODY NAME(even_tile_of)(
         T *out = to;                                                                            \
         PANELS_OF(P, W, TILE_OF_##P);                                                           \
     }
+#define TILE_OF_8(N, whole, ends, some)                                                         \
+    NAME(even_tile_of)(8, N, 1, whole, ends, a, step, offsets, runs, run, w, b + k, out + k,    \
+                       out_step, pixels, some, epilogue)
 #define TILE_OF_6(N, whole, ends, some)                                                         \
     NAME(even_tile_of)(6, N, 2, whole, ends, a, step, offsets, runs, run, w, b + k, out + k,    \
                        out_step, pixels, some, epilogue)
 #define TILE_OF_4(N, whole, ends, some)                                                         \
     NAME(even_tile_of)(4, N, 3, whole, ends, a, step, offsets, runs, run, w, b + k, out + k,    \
                        out_step, pixels, some, epilogue)
+DEFINE_EVEN_TILE(narrow_even_tile, 8, 1)
 DEFINE_EVEN_TILE(even_tile, 6, 2)
 DEFINE_EVEN_TILE(wide_even_tile, 4, 3)
 #undef DEFINE_EVEN_TILE
+#undef TILE_OF_8
 #undef TILE_OF_6
 #undef TILE_OF_4
 #undef PANELS_OF
@@ -296,126 +311,198 @@ DEFINE_DOTS(2)
 DEFINE_DOTS(3)
 #undef DEFINE_DOTS
 
-/* out[p][0 .. two vectors) = sum over r, i of rows[r][p * step + i] * w[r * run + i][...] for
- * `tiles` times six p. The weights `ahead` come next and are fetched meanwhile, each tile its part:
- * otherwise the first tile would wait for memory at each. */
+/* out[p][0 .. N vectors) = sum over r, i of rows[r][p * step + i] * w[r * run + i][...] for `threes`
+ * times three p. Of the weights that come next, `pace` bytes from `ahead` on are fetched in every
+ * step, unless that is 0. */
 BODY NAME(product_of)(
-    int fetch, const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
-    const T *weights, const char *ahead, T *out, ptrdiff_t tiles)
+    int N, int threes, const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
+    ptrdiff_t first, const T *w, const char *ahead, ptrdiff_t pace, T *out)
 {
-    const ptrdiff_t pace = 2 * VECTOR_BYTES / tiles;
-    for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-        V c[TILE_PIXELS][2] = {{{0}}};
-        const T *w = weights;
-        for (ptrdiff_t r = 0; r < runs; r++) {
-            const T *low = (const T *)rows[r] + tile * TILE_PIXELS * step, *high = low + 3 * step;
-            for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += 2 * LANES) {
-                V b0 = *(const V *)w, b1 = *(const V *)(w + LANES);
-                if (fetch) {
-                    PREFETCH_TO_READ(ahead);
-                    ahead += pace;
-                }
-                for (int p = 0; p < 3; p++) {
-                    c[p][0] += low[p * step] * b0;
-                    c[p][1] += low[p * step] * b1;
-                    c[3 + p][0] += high[p * step] * b0;
-                    c[3 + p][1] += high[p * step] * b1;
-                }
+    V c[ACCUMULATORS];
+    for (int i = 0; i < 3 * threes * N; i++) c[i] = (V){0};
+    for (ptrdiff_t r = 0; r < runs; r++) {
+        const T *at[4];
+        for (int g = 0; g < threes; g++) at[g] = (const T *)rows[r] + (first + 3 * g) * step;
+        for (ptrdiff_t i = 0; i < run; i++, w += N * LANES) {
+            V b[2];
+            for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
+            if (pace) {
+                PREFETCH_TO_READ(ahead);
+                ahead += pace;
             }
-        }
-        for (int p = 0; p < TILE_PIXELS; p++, out += 2 * LANES) {
-            *(V *)out = c[p][0];
-            *(V *)(out + LANES) = c[p][1];
+            for (int p = 0; p < 3; p++)
+                for (int g = 0; g < threes; g++)
+                    for (int n = 0; n < N; n++)
+                        c[(3 * g + p) * N + n] += at[g][p * step] * b[n];
+            for (int g = 0; g < threes; g++) at[g]++;
         }
     }
+    for (int i = 0; i < 3 * threes * N; i++) *(V *)(out + i * LANES) = c[i];
 }
 
-KERNEL NAME(product)(
-    const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const void *w,
-    const void *ahead, void *out, ptrdiff_t tiles)
-{
-    if (ahead) NAME(product_of)(1, rows, runs, step, run, w, ahead, out, tiles);
-    else NAME(product_of)(0, rows, runs, step, run, w, NULL, out, tiles);
-}
+/* The same for `tiles` times TILE_PIXELS p, of a single vector for two tiles at a time. The weights
+ * `ahead` come next and are fetched meanwhile, each tile its part: otherwise the first tile would
+ * wait for memory at each. */
+#define DEFINE_PRODUCT(N)                                                                       \
+    KERNEL NAME(product##N)(                                                                    \
+        const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const void *w,  \
+        const void *ahead, void *to, ptrdiff_t tiles)                                           \
+    {                                                                                           \
+        enum { SOME = 2 / N };                                                                  \
+        const ptrdiff_t pace = N * VECTOR_BYTES / ((tiles + SOME - 1) / SOME);                  \
+        const char *next = ahead;                                                               \
+        T *out = to;                                                                            \
+        ptrdiff_t tile = 0;                                                                     \
+        for (; tile + SOME <= tiles; tile += SOME) {                                            \
+            if (ahead)                                                                          \
+                NAME(product_of)(N, 2 * SOME, rows, runs, step, run, tile * TILE_PIXELS, w,     \
+                                 next, pace, out);                                              \
+            else                                                                                \
+                NAME(product_of)(N, 2 * SOME, rows, runs, step, run, tile * TILE_PIXELS, w,     \
+                                 NULL, 0, out);                                                 \
+            next += pace * runs * run;                                                          \
+            out += SOME * TILE_PIXELS * N * LANES;                                              \
+        }                                                                                       \
+        if (tile < tiles)                                                                       \
+            NAME(product_of)(N, 2, rows, runs, step, run, tile * TILE_PIXELS, w, NULL, 0, out); \
+    }
+DEFINE_PRODUCT(1)
+DEFINE_PRODUCT(2)
+#undef DEFINE_PRODUCT
 
-/* out[m][0 .. two vectors) = sum over p of a[p * step + m] * b[p][0 .. two vectors), for `rows` of
- * R rows m; or += if `add`. The sum starts at zero, so that long reductions are sums of sums. */
+/* out[m][0 .. N vectors) = sum over p of a[p * step + m] * b[p][0 .. N vectors), for `rows` of R
+ * rows m; or += if `add`. The sum starts at zero, so that long reductions are sums of sums. */
 BODY NAME(outer_of)(
-    int R, const T *a, ptrdiff_t step, ptrdiff_t a_line, const T *b, ptrdiff_t b_step,
+    int N, int R, const T *a, ptrdiff_t step, ptrdiff_t a_line, const T *b, ptrdiff_t b_step,
     ptrdiff_t b_line, ptrdiff_t lines, ptrdiff_t pixels, T *out, int rows, int add)
 {
-    V c[TILE_PIXELS][2];
-    for (int m = 0; m < R; m++) c[m][0] = c[m][1] = (V){0};
+    V c[ACCUMULATORS];
+    for (int i = 0; i < R * N; i++) c[i] = (V){0};
     for (ptrdiff_t line = 0; line < lines; line++) {
         const T *at = a + line * a_line, *grads = b + line * b_line;
         for (ptrdiff_t p = 0; p < pixels; p++, at += step, grads += b_step) {
-            V b0 = *(const V *)grads, b1 = *(const V *)(grads + LANES);
-            for (int m = 0; m < R; m++) {
-                c[m][0] += at[m] * b0;
-                c[m][1] += at[m] * b1;
-            }
+            V grad[2];
+            for (int n = 0; n < N; n++) grad[n] = *(const V *)(grads + n * LANES);
+            for (int m = 0; m < R; m++)
+                for (int n = 0; n < N; n++) c[m * N + n] += at[m] * grad[n];
         }
     }
-    for (int m = 0; m < R; m++, out += 2 * LANES) {
+    for (int m = 0; m < R; m++, out += N * LANES) {
         if (m >= rows) break;
-        if (add) {
-            c[m][0] += *(V *)out;
-            c[m][1] += *(V *)(out + LANES);
-        }
-        *(V *)out = c[m][0];
-        *(V *)(out + LANES) = c[m][1];
+        if (add)
+            for (int n = 0; n < N; n++) c[m * N + n] += *(V *)(out + n * LANES);
+        for (int n = 0; n < N; n++) *(V *)(out + n * LANES) = c[m * N + n];
     }
-}
-
-KERNEL NAME(outer)(
-    const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out, int add)
-{
-    NAME(outer_of)(TILE_ROWS, a, step, 0, b, 2 * LANES, 0, 1, pixels, out, TILE_ROWS, add);
-}
-
-/* The same for TILE_PIXELS rows, packed below, added. */
-KERNEL NAME(weight)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows)
-{
-    NAME(outer_of)(TILE_PIXELS, a, TILE_PIXELS, 0, b, 2 * LANES, 0, 1, pixels, out, rows, 1);
 }
 
 /* The same for R rows of lines, added. */
-#define WEIGHT_LINES(R)                                                                          \
-    KERNEL NAME(weight_lines##R)(                                                                \
+#define WEIGHT_LINES(R, N)                                                                       \
+    KERNEL NAME(weight_lines##R##_##N)(                                                          \
         const void *a, ptrdiff_t step, ptrdiff_t a_line, const void *b, ptrdiff_t b_step,        \
         ptrdiff_t b_line, ptrdiff_t lines, ptrdiff_t pixels, void *out)                          \
     {                                                                                            \
-        NAME(outer_of)(R, a, step, a_line, b, b_step, b_line, lines, pixels, out, R, 1);         \
+        NAME(outer_of)(N, R, a, step, a_line, b, b_step, b_line, lines, pixels, out, R, 1);      \
     }
-WEIGHT_LINES(1)
-WEIGHT_LINES(2)
-WEIGHT_LINES(3)
-WEIGHT_LINES(4)
-WEIGHT_LINES(5)
-WEIGHT_LINES(6)
-#undef WEIGHT_LINES
 
-/* The same for rows a[p][first ...] that are not packed. */
-KERNEL NAME(weight_in_place)(
-    const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels, void *to, int rows)
-{
-    T *out = to;
-    const T *grads = b;
-    V c[TILE_PIXELS][2] = {{{0}}};
-    for (ptrdiff_t p = 0; p < pixels; p++, grads += 2 * LANES) {
-        const T *row = (const T *)a[p] + first;
-        V b0 = *(const V *)grads, b1 = *(const V *)(grads + LANES);
-        for (int m = 0; m < TILE_PIXELS; m++) {
-            c[m][0] += row[m] * b0;
-            c[m][1] += row[m] * b1;
-        }
+/* outer: TILE_ROWS rows; weight: TILE_PIXELS rows, packed below, added; weight_in_place: the same of
+ * rows a[p][first ...] that are not packed; pack_panels: packed[panel][i][0 .. N vectors) =
+ * rows[i * step + panel * N LANES ...], zero beyond `cols`; finish_panel: to[j * step + d] = sum over
+ * the parts s of from[s * part + d * N LANES + j] for `depth` d and `used` outputs j, the sums of a
+ * panel, in the order of the parts, transposed. */
+#define DEFINE_WEIGHT(N)                                                                         \
+    KERNEL NAME(outer##N)(                                                                       \
+        const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out, int add)      \
+    {                                                                                            \
+        NAME(outer_of)(N, TILE_ROWS(N), a, step, 0, b, N * LANES, 0, 1, pixels, out,             \
+                       TILE_ROWS(N), add);                                                       \
+    }                                                                                            \
+    KERNEL NAME(weight##N)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows)  \
+    {                                                                                            \
+        NAME(outer_of)(N, TILE_PIXELS, a, TILE_PIXELS, 0, b, N * LANES, 0, 1, pixels, out, rows, \
+                       1);                                                                       \
+    }                                                                                            \
+    WEIGHT_LINES(1, N)                                                                           \
+    WEIGHT_LINES(2, N)                                                                           \
+    WEIGHT_LINES(3, N)                                                                           \
+    WEIGHT_LINES(4, N)                                                                           \
+    WEIGHT_LINES(5, N)                                                                           \
+    WEIGHT_LINES(6, N)                                                                           \
+    KERNEL NAME(weight_in_place##N)(                                                             \
+        const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels, void *out,       \
+        int rows)                                                                                \
+    {                                                                                            \
+        NAME(in_place_of)(N, a, first, b, pixels, out, rows);                                    \
+    }                                                                                            \
+    KERNEL NAME(pack_panels##N)(                                                                 \
+        const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols, void *to)              \
+    {                                                                                            \
+        NAME(pack_panels_of)(N, from, step, rows, cols, to);                                     \
+    }                                                                                            \
+    KERNEL NAME(finish_panel##N)(                                                                \
+        const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth, int used, void *to,  \
+        ptrdiff_t step)                                                                          \
+    {                                                                                            \
+        NAME(finish_panel_of)(N, from, parts, part, depth, used, to, step);                      \
     }
-    for (int m = 0; m < TILE_PIXELS; m++, out += 2 * LANES) {
+
+BODY NAME(in_place_of)(
+    int N, const void *const *a, ptrdiff_t first, const T *grads, ptrdiff_t pixels, T *out,
+    int rows)
+{
+    V c[ACCUMULATORS];
+    for (int i = 0; i < TILE_PIXELS * N; i++) c[i] = (V){0};
+    for (ptrdiff_t p = 0; p < pixels; p++, grads += N * LANES) {
+        const T *row = (const T *)a[p] + first;
+        V grad[2];
+        for (int n = 0; n < N; n++) grad[n] = *(const V *)(grads + n * LANES);
+        for (int m = 0; m < TILE_PIXELS; m++)
+            for (int n = 0; n < N; n++) c[m * N + n] += row[m] * grad[n];
+    }
+    for (int m = 0; m < TILE_PIXELS; m++, out += N * LANES) {
         if (m < TILE_PIXELS - rows) continue;
-        *(V *)out += c[m][0];
-        *(V *)(out + LANES) += c[m][1];
+        for (int n = 0; n < N; n++) *(V *)(out + n * LANES) += c[m * N + n];
     }
 }
+
+BODY NAME(pack_panels_of)(
+    int N, const T *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols, T *to)
+{
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        const T *at = from + i * step;
+        T *packed = to + i * N * LANES;
+        ptrdiff_t k = 0;
+        for (; k + N * LANES <= cols; k += N * LANES, packed += rows * N * LANES)
+            for (int n = 0; n < N; n++) *(V *)(packed + n * LANES) = *(const V *)(at + k + n * LANES);
+        if (k == cols) continue;
+        for (int n = 0; n < N; n++) *(V *)(packed + n * LANES) = (V){0};
+        memcpy(packed, at + k, (cols - k) * sizeof(T));
+    }
+}
+
+BODY NAME(finish_panel_of)(
+    int N, const T *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth, int used, T *to,
+    ptrdiff_t step)
+{
+    enum { SOME = 16 }; /* a cache line of floats for each output */
+    T sums[SOME][2 * LANES];
+    for (ptrdiff_t d = 0; d < depth; d += SOME) {
+        const ptrdiff_t some = depth - d < SOME ? depth - d : SOME;
+        for (ptrdiff_t i = 0; i < some; i++)
+            for (int n = 0; n < N; n++) {
+                const T *at = from + (d + i) * N * LANES + n * LANES;
+                V sum = *(const V *)at;
+                for (ptrdiff_t s = 1; s < parts; s++) sum += *(const V *)(at + s * part);
+                *(V *)(sums[i] + n * LANES) = sum;
+            }
+        for (int j = 0; j < used; j++)
+            for (ptrdiff_t i = 0; i < some; i++) to[j * step + d + i] = sums[i][j];
+    }
+}
+
+DEFINE_WEIGHT(1)
+DEFINE_WEIGHT(2)
+#undef DEFINE_WEIGHT
+#undef WEIGHT_LINES
 
 /* packed[i][p][0:TILE_PIXELS] = rows[p][i * TILE_PIXELS ...], zero beyond `run` values. Some blocks i
  * of a pixel in a row: pixels may lie a power of two apart, where they share cache sets. */
@@ -440,63 +527,23 @@ KERNEL NAME(pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run,
                           ? ((const T *)rows[p])[whole * TILE_PIXELS + m] : 0;
 }
 
-/* packed[panel][i][0 .. two vectors) = rows[i * step + panel * 2 LANES ...], zero beyond `cols`. */
-KERNEL NAME(pack_panels)(
-    const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols, void *to)
-{
-    for (ptrdiff_t i = 0; i < rows; i++) {
-        const T *at = (const T *)from + i * step;
-        T *packed = (T *)to + i * 2 * LANES;
-        ptrdiff_t k = 0;
-        for (; k + 2 * LANES <= cols; k += 2 * LANES, packed += rows * 2 * LANES) {
-            *(V *)packed = *(const V *)(at + k);
-            *(V *)(packed + LANES) = *(const V *)(at + k + LANES);
-        }
-        if (k == cols) continue;
-        *(V *)packed = *(V *)(packed + LANES) = (V){0};
-        memcpy(packed, at + k, (cols - k) * sizeof(T));
-    }
-}
-
-/* to[j * step + d] = sum over the parts s of from[s * part + d * 2 LANES + j] for `depth` d and
- * `used` outputs j: the sums of a panel, in the order of the parts, transposed. */
-KERNEL NAME(finish_panel)(
-    const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth, int used, void *to,
-    ptrdiff_t step)
-{
-    enum { SOME = 16 }; /* a cache line of floats for each output */
-    T sums[SOME][2 * LANES];
-    for (ptrdiff_t d = 0; d < depth; d += SOME) {
-        const ptrdiff_t some = depth - d < SOME ? depth - d : SOME;
-        for (ptrdiff_t i = 0; i < some; i++) {
-            const T *at = (const T *)from + (d + i) * 2 * LANES;
-            V low = *(const V *)at, high = *(const V *)(at + LANES);
-            for (ptrdiff_t s = 1; s < parts; s++) {
-                low += *(const V *)(at + s * part);
-                high += *(const V *)(at + s * part + LANES);
-            }
-            *(V *)sums[i] = low;
-            *(V *)(sums[i] + LANES) = high;
-        }
-        for (int j = 0; j < used; j++)
-            for (ptrdiff_t i = 0; i < some; i++) ((T *)to)[j * step + d + i] = sums[i][j];
-    }
-}
-
+#define LINES_OF(N)                                                                              \
+    {NULL, NAME(weight_lines1_##N), NAME(weight_lines2_##N), NAME(weight_lines3_##N),            \
+     NAME(weight_lines4_##N), NAME(weight_lines5_##N), NAME(weight_lines6_##N)}
 static const direct_kernels NAME(kernels) = {
-    {NAME(tile), NAME(wide_tile)},
-    {NAME(pixel), NAME(wide_pixel)},
-    {NAME(even_tile), NAME(wide_even_tile)},
+    {NULL, NAME(narrow_tile), NAME(tile), NAME(wide_tile)},
+    {NULL, NAME(narrow_pixel), NAME(pixel), NAME(wide_pixel)},
+    {NULL, NAME(narrow_even_tile), NAME(even_tile), NAME(wide_even_tile)},
     {NULL, NAME(dots1), NAME(dots2), NAME(dots3)},
-    NAME(product),
-    NAME(outer),
-    NAME(weight),
-    NAME(weight_in_place),
-    {NULL, NAME(weight_lines1), NAME(weight_lines2), NAME(weight_lines3), NAME(weight_lines4),
-     NAME(weight_lines5), NAME(weight_lines6)},
+    {NULL, NAME(product1), NAME(product2)},
+    {NULL, NAME(outer1), NAME(outer2)},
+    {NULL, NAME(weight1), NAME(weight2)},
+    {NULL, NAME(weight_in_place1), NAME(weight_in_place2)},
+    {{NULL}, LINES_OF(1), LINES_OF(2)},
     NAME(pack_rows),
-    NAME(pack_panels),
-    NAME(finish_panel)};
+    {NULL, NAME(pack_panels1), NAME(pack_panels2)},
+    {NULL, NAME(finish_panel1), NAME(finish_panel2)}};
+#undef LINES_OF
 
 #undef V
 #undef LANES

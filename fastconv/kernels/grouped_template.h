@@ -8,7 +8,7 @@
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef INDEX M __attribute__((vector_size(VECTOR_BYTES)));
 
-/* Lane l: channel i of the group, of W channels, that l belongs to. */
+/* Lane l: channel i of the group, of W channels, a power of two, that l belongs to. */
 BODY V NAME(member)(V x, int W, int i)
 {
     if (W == 1) return x;
@@ -17,9 +17,10 @@ BODY V NAME(member)(V x, int W, int i)
     for (int l = 0; l < LANES; l++) out[l] = x[l / W * W + i];
     return out;
 #else
+    static const INDEX lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     M from;
-    for (int l = 0; l < LANES; l++) from[l] = l / W * W + i;
-    return __builtin_shuffle(x, from);
+    memcpy(&from, lanes, sizeof from);
+    return __builtin_shuffle(x, (from & -W) + i);
 #endif
 }
 

@@ -34,9 +34,9 @@ typedef struct {
         const void *, ptrdiff_t, const void *, const winograd_places *, const winograd_places *,
         int, const Epilogue *);
     void (*output_adjoint)(
-        const winograd_places *, const winograd_places *, int, void *, ptrdiff_t);
-    void (*weights)(const void *, const ptrdiff_t *, ptrdiff_t, int, void *, ptrdiff_t);
-    int (*weights_adjoint)(const void *, ptrdiff_t, int, int, void *, ptrdiff_t, ptrdiff_t);
+        const winograd_places *, const winograd_places *, int, int, void *, ptrdiff_t);
+    void (*weights)(const void *, const ptrdiff_t *, ptrdiff_t, int, int, void *, ptrdiff_t);
+    int (*weights_adjoint)(const void *, ptrdiff_t, int, int, int, void *, ptrdiff_t, ptrdiff_t);
 } winograd_transforms;
 
 #define STAGE 8      /* channels, of which there is a multiple */

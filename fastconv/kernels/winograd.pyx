@@ -20,7 +20,7 @@ transform a phase of tiles; then each adds its own part of the sums, so nothing 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 
-from fastconv.kernels.direct cimport TILE_PIXELS, TILE_ROWS, direct_find
+from fastconv.kernels.direct cimport TILE_PIXELS, TILE_ROWS, direct_find, vectors_of
 from fastconv.kernels.epilogue cimport Epilogue, read_epilogue
 from fastconv.kernels.im2col cimport Frame, read_frame
 from fastconv.kernels.shares cimport Shares, share_out, share_take
@@ -52,14 +52,14 @@ cdef extern from "winograd.h" nogil:
             const void* m, Py_ssize_t element, const void* bias, const winograd_places* out,
             const winograd_places* next, int cols, const Epilogue* epilogue) nogil
         void (*output_adjoint)(
-            const winograd_places* dy, const winograd_places* next, int cols, void* m,
+            const winograd_places* dy, const winograd_places* next, int cols, int width, void* m,
             Py_ssize_t element) nogil
         void (*weights)(
-            const void* w, const Py_ssize_t* steps, Py_ssize_t channels, int used, void* u,
-            Py_ssize_t element) nogil
+            const void* w, const Py_ssize_t* steps, Py_ssize_t channels, int used, int width,
+            void* u, Py_ssize_t element) nogil
         int (*weights_adjoint)(
-            const void* s, Py_ssize_t element, int rows, int used, void* dw, Py_ssize_t step,
-            Py_ssize_t channels) nogil
+            const void* s, Py_ssize_t element, int rows, int used, int width, void* dw,
+            Py_ssize_t step, Py_ssize_t channels) nogil
     const winograd_transforms* winograd_find(
         int itemsize, int tile_h, int taps_h, int step_h, int tile_w, int taps_w, int step_w)
 
@@ -209,6 +209,7 @@ cdef void _transform_panel(
     for tap in range(w.shape[1]):
         do.weights(
             &w[first, tap, 0, 0, 0], steps, w.shape[4], <int> min(width, w.shape[0] - first),
+            <int> width,
             u + tap * w.shape[4] * width,
             _panel_element(w.shape[4], width, w.shape[1]))
 
@@ -487,7 +488,7 @@ cdef int _multiply_panels(
             next = (weights + u_step if panel + 1 < panel1 - panel0
                     else u + _weight_of(t, (e + 1) % t.elements)
                     * _panel_element(t.channels, width, t.taps))
-            direct_find(sizeof(floating)).product(
+            direct_find(sizeof(floating)).product[vectors_of(width, sizeof(floating))](
                 <const void**> rows, taps, t.channels, t.channels, weights,
                 next if t.fetch else NULL,
                 product + (panel * t.elements + e) * product_element, groups)
@@ -668,8 +669,8 @@ cdef void _transform_outputs(
         for panel in range(panel0, panel1):
             t.do.output_adjoint(
                 &places[tile % 2], &places[(tile + 1) % 2],
-                <int> min(width, t.outputs - panel * width), m + (panel - panel0) * phase * width,
-                m_element)
+                <int> min(width, t.outputs - panel * width), <int> width,
+                m + (panel - panel0) * phase * width, m_element)
             _go_past(t, size, places)
         _go_past(t, (panel0 - panel1) * size, places)
         m += width
@@ -693,11 +694,12 @@ cdef inline void _add_element(
     const Tiling* t, Py_ssize_t panels, Py_ssize_t width, floating* sums, bint add,
 ) noexcept nogil:
     """sums[panel, c] := or += the products of one element."""
+    cdef Py_ssize_t vectors = vectors_of(width, sizeof(floating)), rows = TILE_ROWS(vectors)
     cdef Py_ssize_t panel, row, c
     for panel in range(panels):
-        for row in range(t.channels // TILE_ROWS):
-            c = row * TILE_ROWS
-            direct_find(sizeof(floating)).outer(
+        for row in range(t.channels // rows):
+            c = row * rows
+            direct_find(sizeof(floating)).outer[vectors](
                 v + c, step, m + panel * phase * width, tiles,
                 sums + (panel * t.channels + c) * width, add)
 
@@ -711,15 +713,16 @@ cdef int _finish_panel(
 
     The rows of a cache line of v follow one another, while it and the tiles of m are in L1.
     """
+    cdef Py_ssize_t vectors = vectors_of(width, sizeof(floating)), rows = TILE_ROWS(vectors)
     cdef Py_ssize_t part, row, c, e
     cdef int wild = 0
     for part in range((t.channels + MOST_ROWS - 1) // MOST_ROWS):
         c = part * MOST_ROWS
         for e in range(t.elements):
-            for row in range(min(<Py_ssize_t> MOST_ROWS, t.channels - c) // TILE_ROWS):
-                direct_find(sizeof(floating)).outer(
-                    v + e * v_element + c + row * TILE_ROWS, step, m + e * m_element, tiles,
-                    work + (_weight_of(t, e) * MOST_ROWS + row * TILE_ROWS) * width,
+            for row in range(min(<Py_ssize_t> MOST_ROWS, t.channels - c) // rows):
+                direct_find(sizeof(floating)).outer[vectors](
+                    v + e * v_element + c + row * rows, step, m + e * m_element, tiles,
+                    work + (_weight_of(t, e) * MOST_ROWS + row * rows) * width,
                     not _is_first(t, e))
         wild |= _finish_rows(work, MOST_ROWS * width, t, tap, c, panel, width, dw)
     return wild
@@ -732,5 +735,5 @@ cdef int _finish_rows(
     cdef Py_ssize_t depth = t.do.taps_h * t.do.taps_w * t.channels
     return t.do.weights_adjoint(
         sums, element, <int> min(<Py_ssize_t> MOST_ROWS, t.channels - c),
-        <int> min(width, t.outputs - panel * width),
+        <int> min(width, t.outputs - panel * width), <int> width,
         dw + (panel * width * t.taps + tap) * depth + c, t.taps * depth, t.channels)

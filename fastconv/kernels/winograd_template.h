@@ -15,6 +15,7 @@
 #define U_W DISTINCT(M_W, R_W, S_W)
 #define V NAME(vector)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
+#define LINE ((ptrdiff_t)(64 / sizeof(T))) /* values of a cache line */
 
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
@@ -40,7 +41,7 @@ BODY void NAME(input_of)(
     const int some, T *v, ptrdiff_t element)
 {
     V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
-    if (c % (2 * LANES) == 0) NAME(fetch)(next, N_H, N_W, M_W * S_W, c, 0);
+    if (c % LINE == 0) NAME(fetch)(next, N_H, N_W, M_W * S_W, c, 0);
     for (int j = 0; j < N_W; j++) {
         for (int i = 0; i < N_H; i++) {
             const T *place = PLACE(*places, inside, i, j, N_W) + c;
@@ -82,7 +83,7 @@ static void NAME(input)(
 }
 
 /* (A^T m A)[i, j] + bias, and the epilogue, for the first `cols` outputs at the tile's places;
- * m[e * element] holds two vectors. The next tile's places are fetched. Returns whether any value
+ * m[e * element] holds whole vectors. The next tile's places are fetched. Returns whether any value
  * was infinite or NaN before the epilogue. */
 BODY int NAME(output_at)(
     const void *from, ptrdiff_t element, const void *bias, const winograd_places *at,
@@ -95,8 +96,8 @@ BODY int NAME(output_at)(
         for (int i = 0; i < M_H; i++)
             for (int j = 0; j < M_W; j++)
                 EPILOGUE(fetch)(PLACE(places, inside, i, j, M_W), &epilogue);
-    NAME(fetch)(next, M_H, M_W, M_W, 0, 1);
     for (int first = 0; first < cols; first += LANES) {
+        if (first % LINE == 0) NAME(fetch)(next, M_H, M_W, M_W, first, 1);
         const int some = cols - first < LANES ? cols - first : LANES;
         const T *m = (const T *)from + first;
         V t[M_H][N_W], in[N_H], y[M_H > M_W ? M_H : M_W], b = *(const V *)((const T *)bias + first);
@@ -140,11 +141,11 @@ static int NAME(output)(
                     : NAME(output_at)(from, element, bias, at, next, 1, cols, epilogue);
 }
 
-/* u[e * element + c * 2 LANES + k] = (G g G^T)[e], distinct weights e alone, for the kernels g of
- * `used` outputs k, zero for the rest of two vectors; channels are a multiple of STAGE. Kernels are
+/* u[e * element + c * width + k] = (G g G^T)[e], distinct weights e alone, for the kernels g of
+ * `used` outputs k, zero for the rest of `width`, one vector or two; channels are a multiple of STAGE. Kernels are
  * w[i * steps[0] + j * steps[1] + c * steps[2] + k * steps[3]] at tap (i, j). */
 static void NAME(weights)(
-    const void *from, const ptrdiff_t *steps, ptrdiff_t channels, int used, void *to,
+    const void *from, const ptrdiff_t *steps, ptrdiff_t channels, int used, int width, void *to,
     ptrdiff_t element)
 {
     const T *w = from;
@@ -168,12 +169,12 @@ static void NAME(weights)(
             if (steps[3] == 1) memcpy(kernel[tap], row, used * sizeof(T));
             else for (int k = 0; k < used; k++) kernel[tap][k] = stage[tap][k][at];
         }
-        for (int half = 0; half < 2; half++) {
-            T *u = (T *)to + (2 * c + half) * LANES;
+        for (int first = 0; first < width; first += LANES) {
+            T *u = (T *)to + c * width + first;
             V t[U_H][R_W], in[R_H], out[U_H > U_W ? U_H : U_W];
             for (int j = 0; j < R_W; j++) {
                 for (int i = 0; i < R_H; i++)
-                    in[i] = *(const V *)&kernel[i * R_W + j][half * LANES];
+                    in[i] = *(const V *)&kernel[i * R_W + j][first];
                 TRANSFORM_WEIGHTS(M_H, R_H, S_H, in, out);
                 for (int i = 0; i < U_H; i++) t[i][j] = out[i];
             }
@@ -185,15 +186,15 @@ static void NAME(weights)(
     }
 }
 
-/* The adjoint of `output`: m[e * element + 0 .. two vectors) = (A dy A^T)[e] for the first `cols`
+/* The adjoint of `output`: m[e * element + 0 .. width) = (A dy A^T)[e] for the first `cols`
  * outputs dy at the tile's places; zero where there are none. The next tile's are fetched. */
 BODY void NAME(output_adjoint_at)(
-    const winograd_places *at, const winograd_places *next, const int inside, int cols, void *to,
-    ptrdiff_t element)
+    const winograd_places *at, const winograd_places *next, const int inside, int cols, int width,
+    void *to, ptrdiff_t element)
 {
     const winograd_places places = *at;
-    NAME(fetch)(next, M_H, M_W, M_W, 0, 0);
-    for (int first = 0; first < 2 * LANES; first += LANES) {
+    for (int first = 0; first < width; first += LANES) {
+        if (first % LINE == 0) NAME(fetch)(next, M_H, M_W, M_W, first, 0);
         const int some = cols - first < LANES ? cols - first : LANES;
         T *m = (T *)to + first;
         V t[N_H][M_W], in[M_H > M_W ? M_H : M_W], out[N_H > N_W ? N_H : N_W];
@@ -216,17 +217,18 @@ BODY void NAME(output_adjoint_at)(
 }
 
 static void NAME(output_adjoint)(
-    const winograd_places *at, const winograd_places *next, int cols, void *to, ptrdiff_t element)
+    const winograd_places *at, const winograd_places *next, int cols, int width, void *to,
+    ptrdiff_t element)
 {
-    if (at->each) NAME(output_adjoint_at)(at, next, 0, cols, to, element);
-    else NAME(output_adjoint_at)(at, next, 1, cols, to, element);
+    if (at->each) NAME(output_adjoint_at)(at, next, 0, cols, width, to, element);
+    else NAME(output_adjoint_at)(at, next, 1, cols, width, to, element);
 }
 
 /* The adjoint of `weights`: dw[k * step + (i * R_W + j) * channels + c] = (G^T s G)[i, j] of the
- * sums s[e * element + c * 2 LANES + k], for `rows` channels c, at most MOST_ROWS, and `used`
+ * sums s[e * element + c * width + k], for `rows` channels c, at most MOST_ROWS, and `used`
  * outputs k. Returns whether any value was infinite or NaN. */
 static int NAME(weights_adjoint)(
-    const void *from, ptrdiff_t element, int rows, int used, void *to, ptrdiff_t step,
+    const void *from, ptrdiff_t element, int rows, int used, int width, void *to, ptrdiff_t step,
     ptrdiff_t channels)
 {
     V wild = {0};
@@ -235,8 +237,8 @@ static int NAME(weights_adjoint)(
         for (int tap = 0; tap < R_H * R_W; tap++)
             PREFETCH_TO_WRITE((T *)to + k * step + tap * channels);
     for (int c = 0; c < rows; c++)
-        for (int half = 0; half < 2; half++) {
-            const T *s = (const T *)from + (2 * c + half) * LANES;
+        for (int first = 0; first < width; first += LANES) {
+            const T *s = (const T *)from + c * width + first;
             V t[R_H][U_W], in[U_H], out[R_H > R_W ? R_H : R_W];
             for (int j = 0; j < U_W; j++) {
                 for (int i = 0; i < U_H; i++) in[i] = *(const V *)(s + (i * U_W + j) * element);
@@ -247,7 +249,7 @@ static int NAME(weights_adjoint)(
                 ADJOINT_WEIGHTS(M_W, R_W, S_W, t[i], out);
                 for (int j = 0; j < R_W; j++) {
                     wild += 0 * out[j];
-                    *(V *)&sums[i * R_W + j][c][half * LANES] = out[j];
+                    *(V *)&sums[i * R_W + j][c][first] = out[j];
                 }
             }
         }
@@ -271,6 +273,7 @@ static const winograd_transforms NAME(transforms) = {
 #undef U_W
 #undef V
 #undef LANES
+#undef LINE
 #undef NAME
 #undef SCHEME
 #undef M_H
