@@ -311,7 +311,7 @@ def _gemm_weight(plan, x, dy, shape, frame):
 
 def _panels_weight(kernel, plan, x, dy, shape, frame):
     groups, outputs, depth = shape.groups, shape.outputs, shape.depth(frame)
-    width = direct.panel_width(x.itemsize, outputs, 2)
+    width = direct.panel_width(x.itemsize, outputs, direct.VECTORS)
     (size,) = plan.common
     sums = empty((size,), x.dtype).reshape(-1, groups, -(-outputs // width), depth, width)
     dw = empty((groups, outputs, depth), x.dtype)

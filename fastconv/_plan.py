@@ -238,8 +238,8 @@ def _distinct(frame, tile):
 
 
 def _even_width(shape):
-    """Output channels of a panel where it has no more than two vectors."""
-    return direct.panel_width(shape.itemsize, shape.outputs, 2)
+    """Output channels of a panel of winograd, and of gradients by weight."""
+    return direct.panel_width(shape.itemsize, shape.outputs, direct.VECTORS)
 
 
 def _direct_cost(shape, frame, prepared=False):

@@ -18,8 +18,8 @@ from libc.string cimport memcpy, memset
 
 from fastconv.kernels._build cimport process
 from fastconv.kernels.direct cimport (
-    DIRECT_SUPPORTED, MOST_DOTS, MOST_PIXELS, VECTOR_BYTES, Tiling, add_weights, correlate_few,
-    correlate_tiles, pack_tiles, tile_pixels, tile_width, weight_work,
+    DIRECT_SUPPORTED, MOST_DOTS, MOST_PIXELS, MOST_VECTORS, VECTOR_BYTES, Tiling, add_weights,
+    correlate_few, correlate_tiles, pack_tiles, tile_pixels, tile_width, weight_work,
 )
 from fastconv.kernels.epilogue cimport Epilogue
 from fastconv.kernels.grouped cimport add_narrow_weights, correlate_narrow
@@ -832,7 +832,7 @@ cdef BackwardWeight _lay_backward_weight(
     memset(&p, 0, sizeof(Plan))
     memset(&op, 0, sizeof(BackwardWeight))
     t.images, t.groups, t.outputs = c.y.size[0], c.groups, c.w.size[0] // c.groups
-    t.depth, t.width = taps * c.w.size[1], tile_width(itemsize, t.outputs, 2)
+    t.depth, t.width = taps * c.w.size[1], tile_width(itemsize, t.outputs, MOST_VECTORS)
     op.narrow = _is_narrow(c.groups, t.outputs, c.w.size[1], itemsize)
     if op.narrow:
         t.strip = NARROW_STRIP

@@ -1,7 +1,5 @@
 /* Register tiles of products: twelve accumulators, the weights of a step and a broadcast fill
- * sixteen vector registers. Vectors are the GCC and Clang extension, as long as the instruction
- * set that the file is compiled for has them.
- */
+ * sixteen vector registers; where there are 32, some tiles have eighteen. */
 #ifndef FASTCONV_DIRECT_H
 #define FASTCONV_DIRECT_H
 
@@ -12,13 +10,16 @@
 
 /* A tile is TILE_PIXELS pixels by two vectors of output channels, or WIDE_PIXELS by three, or
  * NARROW_PIXELS by one: so many sums hide the latency of additions, of more pixels the pointers
- * would not stay in registers. Of a gradient by weight it is TILE_ROWS rows by one or two. */
+ * would not stay in registers. A product of winograd is TILE_PIXELS by up to MOST_VECTORS, a
+ * gradient by weight TILE_ROWS rows by as many, or TILE_PIXELS, or LINE_ROWS. */
 #define TILE_PIXELS 6
 #define WIDE_PIXELS 4
 #define NARROW_PIXELS 8
 #define MOST_PIXELS 8
-#define ACCUMULATORS 12
-#define TILE_ROWS(vectors) (8 / (vectors))
+#define MOST_VECTORS (VECTOR_REGISTERS == 32 ? 3 : 2)
+#define ACCUMULATORS (VECTOR_REGISTERS == 32 ? 18 : 12)
+#define TILE_ROWS(vectors) ((vectors) == 1 ? 8 : 4)
+#define LINE_ROWS(vectors) ((vectors) == 1 ? 12 : 6)
 /* Of a single pixel so many vectors of output channels, of several panels. */
 #define PIXEL_VECTORS 12
 #define MOST_DOTS 3
@@ -26,8 +27,7 @@
 #define PREFETCH_TO_READ(place) __builtin_prefetch(place)
 #define PREFETCH_TO_WRITE(place) __builtin_prefetch(place, 1)
 
-/* What direct_template.h defines, for one element type; arrays of 4 and of 3 are by the vectors of a
- * tile. */
+/* What direct_template.h defines, for one element type; arrays of 4 are by vectors of a tile. */
 typedef struct {
     void (*tile[4])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
                     const void *w, const void *bias, void *const *out, int pixels,
@@ -41,20 +41,20 @@ typedef struct {
     void (*dots[MOST_DOTS + 1])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
                                 ptrdiff_t run, const void *w, const void *bias, void *const *out,
                                 int pixels, const Epilogue *epilogue);
-    void (*product[3])(const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
+    void (*product[4])(const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
                     const void *w, const void *ahead, void *out, ptrdiff_t tiles);
-    void (*outer[3])(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
+    void (*outer[4])(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
                   int add);
-    void (*weight[3])(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
-    void (*weight_in_place[3])(const void *const *a, ptrdiff_t first, const void *b, ptrdiff_t pixels,
-                            void *out, int rows);
-    void (*weight_lines[3][TILE_PIXELS + 1])(
+    void (*weight[4])(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
+    void (*weight_in_place[4])(const void *const *a, ptrdiff_t first, const void *b,
+                               ptrdiff_t pixels, void *out, int rows);
+    void (*weight_lines[4][LINE_ROWS(1) + 1])(
         const void *a, ptrdiff_t step, ptrdiff_t a_line, const void *b, ptrdiff_t b_step,
         ptrdiff_t b_line, ptrdiff_t lines, ptrdiff_t pixels, void *out);
     void (*pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run, void *packed);
-    void (*pack_panels[3])(const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols,
+    void (*pack_panels[4])(const void *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t cols,
                         void *packed);
-    void (*finish_panel[3])(const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth,
+    void (*finish_panel[4])(const void *from, ptrdiff_t parts, ptrdiff_t part, ptrdiff_t depth,
                          int used, void *to, ptrdiff_t step);
 } direct_kernels;
 

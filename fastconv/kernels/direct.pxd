@@ -10,12 +10,14 @@ cdef extern from "direct.h" nogil:
         WIDE_PIXELS
         NARROW_PIXELS
         MOST_PIXELS
+        MOST_VECTORS
         MOST_DOTS
         PIXEL_VECTORS
         VECTOR_BYTES
     const bint DIRECT_SUPPORTED
     Py_ssize_t DOTS_PIXELS(Py_ssize_t outputs)
     Py_ssize_t TILE_ROWS(Py_ssize_t vectors)
+    Py_ssize_t LINE_ROWS(Py_ssize_t vectors)
     ctypedef struct direct_kernels:
         void (*tile[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
@@ -31,26 +33,26 @@ cdef extern from "direct.h" nogil:
         void (*dots[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void** out, int pixels, const Epilogue* epilogue) nogil
-        void (*product[3])(
+        void (*product[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t step, Py_ssize_t run, const void* w,
             const void* ahead, void* out, Py_ssize_t tiles) nogil
-        void (*outer[3])(
+        void (*outer[4])(
             const void* a, Py_ssize_t step, const void* b, Py_ssize_t pixels, void* out,
             int add) nogil
-        void (*weight[3])(
+        void (*weight[4])(
             const void* a, const void* b, Py_ssize_t pixels, void* out, int rows) nogil
-        void (*weight_in_place[3])(
+        void (*weight_in_place[4])(
             const void** a, Py_ssize_t first, const void* b, Py_ssize_t pixels, void* out,
             int rows) nogil
-        void (*weight_lines[3][7])(
+        void (*weight_lines[4][13])(
             const void* a, Py_ssize_t step, Py_ssize_t a_line, const void* b, Py_ssize_t b_step,
             Py_ssize_t b_line, Py_ssize_t lines, Py_ssize_t pixels, void* out) nogil
         void (*pack_rows)(
             const void** rows, Py_ssize_t pixels, Py_ssize_t run, void* packed) nogil
-        void (*pack_panels[3])(
+        void (*pack_panels[4])(
             const void* rows, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t cols,
             void* packed) nogil
-        void (*finish_panel[3])(
+        void (*finish_panel[4])(
             const void* sums, Py_ssize_t parts, Py_ssize_t part, Py_ssize_t depth, int used,
             void* to, Py_ssize_t step) nogil
     const direct_kernels* direct_find(size_t itemsize)

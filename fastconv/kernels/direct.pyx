@@ -36,6 +36,7 @@ cdef enum:
 SUPPORTED = bool(DIRECT_SUPPORTED)
 PIXELS = TILE_PIXELS
 MOST = MOST_PIXELS
+VECTORS = MOST_VECTORS
 DOTS = MOST_DOTS
 
 
@@ -562,6 +563,7 @@ cdef void _add_bands(
     cdef Py_ssize_t step = panels * width, length = _places_read(f, some) * channels
     cdef Py_ssize_t run = f.taps[2] * channels if f.adjacent else channels
     cdef Py_ssize_t pieces = _pieces(f, lines, some), parts = (f.count[2] + some - 1) // some
+    cdef Py_ssize_t vectors = vectors_of(width, sizeof(floating)), rows = LINE_ROWS(vectors)
     cdef Py_ssize_t band, slice_, j0, k0, runs, r, m, panel, block
     cdef const floating* grads
     for band in range(first, last):
@@ -574,10 +576,9 @@ cdef void _add_bands(
         grads = dy + ((slice_ * f.count[1] + j0) * f.count[2] + k0) * step
         for r in range(runs):
             for panel in range(panels):
-                for block in range((run + TILE_PIXELS - 1) // TILE_PIXELS):
-                    m = block * TILE_PIXELS
-                    direct_find(sizeof(floating)).weight_lines[vectors_of(width, sizeof(floating))][
-                        min(run - m, <Py_ssize_t> TILE_PIXELS)](
+                for block in range((run + rows - 1) // rows):
+                    m = block * rows
+                    direct_find(sizeof(floating)).weight_lines[vectors][min(run - m, rows)](
                         work + offsets[r] + m, f.step[2] * channels, f.step[1] * length,
                         grads + panel * width, step, f.count[2] * step,
                         min(lines, f.count[1] - j0), min(some, f.count[2] - k0),

@@ -8,6 +8,11 @@
 
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
+BODY NAME(clear)(V *c, int count)
+{
+    UNROLLED for (int i = 0; i < count; i++) c[i] = (V){0};
+}
+
 /* out[p][k] = bias[k] + sum over r, i of rows[r * stride + p][i] * w[panel of k][r * run + i][k]
  * for the first `pixels` of P pixels and `cols` outputs k, up to N vectors of a panel of `width`;
  * all P row pointers must be readable, `w` and `bias` are padded to whole panels. The epilogue
@@ -19,28 +24,28 @@ BODY NAME(tile_of)(
 {
     enum { LINE = 64 / sizeof(T) };
     V c[ACCUMULATORS];
-    for (int p = 0; p < P; p++) {
+    UNROLLED for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE((T *)out[p] + shift);
         PREFETCH_TO_WRITE((T *)out[p] + shift + N * LANES - 1);
-        for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
+        UNROLLED for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
     }
     if (ends && epilogue->add)
-        for (int p = 0; p < P; p++) {
+        UNROLLED for (int p = 0; p < P; p++) {
             EPILOGUE(fetch)((T *)out[p] + shift, epilogue);
             EPILOGUE(fetch)((T *)out[p] + shift + N * LANES - 1, epilogue);
         }
     for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
         const T *a[MOST_PIXELS];
-        for (int p = 0; p < P; p++) a[p] = rows[p];
+        UNROLLED for (int p = 0; p < P; p++) a[p] = rows[p];
         for (ptrdiff_t i = 0; i < run;) {
             const ptrdiff_t end = ahead && run - i > LINE ? i + LINE : run;
             if (ahead)
-                for (int p = 0; p < P; p++) PREFETCH_TO_READ(a[p] + i + ahead);
+                UNROLLED for (int p = 0; p < P; p++) PREFETCH_TO_READ(a[p] + i + ahead);
             for (; i < end; i++, w += width * LANES) {
                 V b[3];
-                for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
-                for (int p = 0; p < P; p++)
-                    for (int n = 0; n < N; n++) c[p * N + n] += a[p][i] * b[n];
+                UNROLLED for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
+                UNROLLED for (int p = 0; p < P; p++)
+                    UNROLLED for (int n = 0; n < N; n++) c[p * N + n] += a[p][i] * b[n];
             }
         }
     }
@@ -52,13 +57,14 @@ BODY NAME(tile_of)(
         return;
     }
     if (ends && epilogue->add)
-        for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++)
+        UNROLLED for (int p = 0; p < P; p++)
+            UNROLLED for (int n = 0; n < N; n++)
                 c[p * N + n] +=
                     EPILOGUE(residual)((T *)out[p] + shift + n * LANES, LANES, epilogue);
     if (ends && epilogue->act) EPILOGUE(activate)(c, P * N, epilogue);
-    for (int p = 0; p < P; p++)
-        for (int n = 0; n < N; n++) *(V *)((T *)out[p] + shift + n * LANES) = c[p * N + n];
+    UNROLLED for (int p = 0; p < P; p++)
+        UNROLLED for (int n = 0; n < N; n++)
+            *(V *)((T *)out[p] + shift + n * LANES) = c[p * N + n];
 }
 
 /* A panel after the other; the last one may be narrower. Whether a tile is whole and ends with an
@@ -126,12 +132,12 @@ BODY NAME(pixel_of)(
 {
     const ptrdiff_t panel = runs * run * W * LANES;
     V c[PIXEL_VECTORS];
-    for (int n = 0; n < N * W; n++) c[n] = *(const V *)(bias + n * LANES);
+    UNROLLED for (int n = 0; n < N * W; n++) c[n] = *(const V *)(bias + n * LANES);
     for (ptrdiff_t r = 0; r < runs; r++, rows += stride) {
         const T *a = rows[0];
         for (ptrdiff_t i = 0; i < run; i++, w += W * LANES)
-            for (int n = 0; n < N; n++)
-                for (int j = 0; j < W; j++)
+            UNROLLED for (int n = 0; n < N; n++)
+                UNROLLED for (int j = 0; j < W; j++)
                     c[n * W + j] += a[i] * *(const V *)(w + n * panel + j * LANES);
     }
     if (cols < N * W * LANES) {
@@ -140,9 +146,10 @@ BODY NAME(pixel_of)(
         return;
     }
     if (epilogue->add)
-        for (int n = 0; n < N * W; n++) c[n] += EPILOGUE(residual)(out + n * LANES, LANES, epilogue);
+        UNROLLED for (int n = 0; n < N * W; n++)
+            c[n] += EPILOGUE(residual)(out + n * LANES, LANES, epilogue);
     if (epilogue->act) EPILOGUE(activate)(c, N * W, epilogue);
-    for (int n = 0; n < N * W; n++) *(V *)(out + n * LANES) = c[n];
+    UNROLLED for (int n = 0; n < N * W; n++) *(V *)(out + n * LANES) = c[n];
 }
 
 #define DEFINE_PIXEL(name, W)                                                                   \
@@ -176,13 +183,13 @@ BODY NAME(even_tile_of)(
     ptrdiff_t out_step, int pixels, ptrdiff_t cols, const Epilogue *epilogue)
 {
     V c[ACCUMULATORS];
-    for (int p = 0; p < P; p++) {
+    UNROLLED for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE(out + p * out_step);
         PREFETCH_TO_WRITE(out + p * out_step + N * LANES - 1);
-        for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
+        UNROLLED for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
     }
     if (ends && epilogue->add)
-        for (int p = 0; p < P; p++) {
+        UNROLLED for (int p = 0; p < P; p++) {
             EPILOGUE(fetch)(out + p * out_step, epilogue);
             EPILOGUE(fetch)(out + p * out_step + N * LANES - 1, epilogue);
         }
@@ -190,9 +197,9 @@ BODY NAME(even_tile_of)(
         const T *low = a + offsets[r], *high = low + P / 2 * step;
         for (ptrdiff_t i = 0; i < run; i++, low++, high++, w += width * LANES) {
             V b[3];
-            for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
-            for (int p = 0; p < P / 2; p++)
-                for (int n = 0; n < N; n++) {
+            UNROLLED for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
+            UNROLLED for (int p = 0; p < P / 2; p++)
+                UNROLLED for (int n = 0; n < N; n++) {
                     c[p * N + n] += low[p * step] * b[n];
                     c[(P / 2 + p) * N + n] += high[p * step] * b[n];
                 }
@@ -206,12 +213,12 @@ BODY NAME(even_tile_of)(
         return;
     }
     if (ends && epilogue->add)
-        for (int p = 0; p < P; p++)
-            for (int n = 0; n < N; n++)
+        UNROLLED for (int p = 0; p < P; p++)
+            UNROLLED for (int n = 0; n < N; n++)
                 c[p * N + n] += EPILOGUE(residual)(out + p * out_step + n * LANES, LANES, epilogue);
     if (ends && epilogue->act) EPILOGUE(activate)(c, P * N, epilogue);
-    for (int p = 0; p < P; p++)
-        for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p * N + n];
+    UNROLLED for (int p = 0; p < P; p++)
+        UNROLLED for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p * N + n];
 }
 
 #define DEFINE_EVEN_TILE(name, P, W)                                                            \
@@ -251,11 +258,10 @@ static inline __attribute__((always_inline)) T NAME(sum)(V x)
     return sum;
 #else
     typedef INDEX M __attribute__((vector_size(VECTOR_BYTES)));
-    for (int half = LANES / 2; half; half /= 2) {
-        M from;
-        for (int l = 0; l < LANES; l++) from[l] = l ^ half;
-        x += __builtin_shuffle(x, from);
-    }
+    static const INDEX lanes[] = VECTOR_LANES;
+    M from;
+    memcpy(&from, lanes, sizeof from);
+    for (int half = LANES / 2; half; half /= 2) x += __builtin_shuffle(x, from ^ half);
     return x[0];
 #endif
 }
@@ -311,33 +317,34 @@ DEFINE_DOTS(2)
 DEFINE_DOTS(3)
 #undef DEFINE_DOTS
 
-/* out[p][0 .. N vectors) = sum over r, i of rows[r][p * step + i] * w[r * run + i][...] for `threes`
- * times three p. Of the weights that come next, `pace` bytes from `ahead` on are fetched in every
+/* out[p][0 .. N vectors) = sum over r, i of rows[r][p * step + i] * w[r * run + i][...] for three
+ * times `threes` p. Of the weights that come next, `pace` bytes from `ahead` on are fetched in every
  * step, unless that is 0. */
 BODY NAME(product_of)(
     int N, int threes, const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
     ptrdiff_t first, const T *w, const char *ahead, ptrdiff_t pace, T *out)
 {
     V c[ACCUMULATORS];
-    for (int i = 0; i < 3 * threes * N; i++) c[i] = (V){0};
+    NAME(clear)(c, 3 * threes * N);
     for (ptrdiff_t r = 0; r < runs; r++) {
         const T *at[4];
-        for (int g = 0; g < threes; g++) at[g] = (const T *)rows[r] + (first + 3 * g) * step;
+        UNROLLED for (int g = 0; g < threes; g++)
+            at[g] = (const T *)rows[r] + (first + 3 * g) * step;
         for (ptrdiff_t i = 0; i < run; i++, w += N * LANES) {
-            V b[2];
-            for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
+            V b[MOST_VECTORS];
+            UNROLLED for (int n = 0; n < N; n++) b[n] = *(const V *)(w + n * LANES);
             if (pace) {
                 PREFETCH_TO_READ(ahead);
                 ahead += pace;
             }
-            for (int p = 0; p < 3; p++)
-                for (int g = 0; g < threes; g++)
-                    for (int n = 0; n < N; n++)
+            UNROLLED for (int p = 0; p < 3; p++)
+                UNROLLED for (int g = 0; g < threes; g++)
+                    UNROLLED for (int n = 0; n < N; n++)
                         c[(3 * g + p) * N + n] += at[g][p * step] * b[n];
-            for (int g = 0; g < threes; g++) at[g]++;
+            UNROLLED for (int g = 0; g < threes; g++) at[g]++;
         }
     }
-    for (int i = 0; i < 3 * threes * N; i++) *(V *)(out + i * LANES) = c[i];
+    UNROLLED for (int i = 0; i < 3 * threes * N; i++) *(V *)(out + i * LANES) = c[i];
 }
 
 /* The same for `tiles` times TILE_PIXELS p, of a single vector for two tiles at a time. The weights
@@ -348,7 +355,7 @@ BODY NAME(product_of)(
         const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run, const void *w,  \
         const void *ahead, void *to, ptrdiff_t tiles)                                           \
     {                                                                                           \
-        enum { SOME = 2 / N };                                                                  \
+        enum { SOME = N == 1 ? 2 : 1 };                                                         \
         const ptrdiff_t pace = N * VECTOR_BYTES / ((tiles + SOME - 1) / SOME);                  \
         const char *next = ahead;                                                               \
         T *out = to;                                                                            \
@@ -368,6 +375,9 @@ BODY NAME(product_of)(
     }
 DEFINE_PRODUCT(1)
 DEFINE_PRODUCT(2)
+#if MOST_VECTORS > 2
+DEFINE_PRODUCT(3)
+#endif
 #undef DEFINE_PRODUCT
 
 /* out[m][0 .. N vectors) = sum over p of a[p * step + m] * b[p][0 .. N vectors), for `rows` of R
@@ -377,21 +387,21 @@ BODY NAME(outer_of)(
     ptrdiff_t b_line, ptrdiff_t lines, ptrdiff_t pixels, T *out, int rows, int add)
 {
     V c[ACCUMULATORS];
-    for (int i = 0; i < R * N; i++) c[i] = (V){0};
+    NAME(clear)(c, R * N);
     for (ptrdiff_t line = 0; line < lines; line++) {
         const T *at = a + line * a_line, *grads = b + line * b_line;
         for (ptrdiff_t p = 0; p < pixels; p++, at += step, grads += b_step) {
-            V grad[2];
-            for (int n = 0; n < N; n++) grad[n] = *(const V *)(grads + n * LANES);
-            for (int m = 0; m < R; m++)
-                for (int n = 0; n < N; n++) c[m * N + n] += at[m] * grad[n];
+            V grad[MOST_VECTORS];
+            UNROLLED for (int n = 0; n < N; n++) grad[n] = *(const V *)(grads + n * LANES);
+            UNROLLED for (int m = 0; m < R; m++)
+                UNROLLED for (int n = 0; n < N; n++) c[m * N + n] += at[m] * grad[n];
         }
     }
-    for (int m = 0; m < R; m++, out += N * LANES) {
+    UNROLLED for (int m = 0; m < R; m++, out += N * LANES) {
         if (m >= rows) break;
         if (add)
-            for (int n = 0; n < N; n++) c[m * N + n] += *(V *)(out + n * LANES);
-        for (int n = 0; n < N; n++) *(V *)(out + n * LANES) = c[m * N + n];
+            UNROLLED for (int n = 0; n < N; n++) c[m * N + n] += *(V *)(out + n * LANES);
+        UNROLLED for (int n = 0; n < N; n++) *(V *)(out + n * LANES) = c[m * N + n];
     }
 }
 
@@ -404,11 +414,13 @@ BODY NAME(outer_of)(
         NAME(outer_of)(N, R, a, step, a_line, b, b_step, b_line, lines, pixels, out, R, 1);      \
     }
 
-/* outer: TILE_ROWS rows; weight: TILE_PIXELS rows, packed below, added; weight_in_place: the same of
- * rows a[p][first ...] that are not packed; pack_panels: packed[panel][i][0 .. N vectors) =
- * rows[i * step + panel * N LANES ...], zero beyond `cols`; finish_panel: to[j * step + d] = sum over
- * the parts s of from[s * part + d * N LANES + j] for `depth` d and `used` outputs j, the sums of a
- * panel, in the order of the parts, transposed. */
+/* outer: TILE_ROWS rows.
+ * weight: TILE_PIXELS rows, packed below, added.
+ * weight_in_place: the same of rows a[p][first ...] that are not packed.
+ * pack_panels: packed[panel][i][0 .. N vectors) = rows[i * step + panel * N LANES ...], zero beyond
+ * `cols`.
+ * finish_panel: to[j * step + d] = sum over the parts s of from[s * part + d * N LANES + j] for
+ * `depth` d and `used` outputs j: the sums of a panel, in the order of the parts, transposed. */
 #define DEFINE_WEIGHT(N)                                                                         \
     KERNEL NAME(outer##N)(                                                                       \
         const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out, int add)      \
@@ -450,17 +462,17 @@ BODY NAME(in_place_of)(
     int rows)
 {
     V c[ACCUMULATORS];
-    for (int i = 0; i < TILE_PIXELS * N; i++) c[i] = (V){0};
+    NAME(clear)(c, TILE_PIXELS * N);
     for (ptrdiff_t p = 0; p < pixels; p++, grads += N * LANES) {
         const T *row = (const T *)a[p] + first;
-        V grad[2];
-        for (int n = 0; n < N; n++) grad[n] = *(const V *)(grads + n * LANES);
-        for (int m = 0; m < TILE_PIXELS; m++)
-            for (int n = 0; n < N; n++) c[m * N + n] += row[m] * grad[n];
+        V grad[MOST_VECTORS];
+        UNROLLED for (int n = 0; n < N; n++) grad[n] = *(const V *)(grads + n * LANES);
+        UNROLLED for (int m = 0; m < TILE_PIXELS; m++)
+            UNROLLED for (int n = 0; n < N; n++) c[m * N + n] += row[m] * grad[n];
     }
-    for (int m = 0; m < TILE_PIXELS; m++, out += N * LANES) {
+    UNROLLED for (int m = 0; m < TILE_PIXELS; m++, out += N * LANES) {
         if (m < TILE_PIXELS - rows) continue;
-        for (int n = 0; n < N; n++) *(V *)(out + n * LANES) += c[m * N + n];
+        UNROLLED for (int n = 0; n < N; n++) *(V *)(out + n * LANES) += c[m * N + n];
     }
 }
 
@@ -472,7 +484,8 @@ BODY NAME(pack_panels_of)(
         T *packed = to + i * N * LANES;
         ptrdiff_t k = 0;
         for (; k + N * LANES <= cols; k += N * LANES, packed += rows * N * LANES)
-            for (int n = 0; n < N; n++) *(V *)(packed + n * LANES) = *(const V *)(at + k + n * LANES);
+            for (int n = 0; n < N; n++)
+                *(V *)(packed + n * LANES) = *(const V *)(at + k + n * LANES);
         if (k == cols) continue;
         for (int n = 0; n < N; n++) *(V *)(packed + n * LANES) = (V){0};
         memcpy(packed, at + k, (cols - k) * sizeof(T));
@@ -484,7 +497,7 @@ BODY NAME(finish_panel_of)(
     ptrdiff_t step)
 {
     enum { SOME = 16 }; /* a cache line of floats for each output */
-    T sums[SOME][2 * LANES];
+    T sums[SOME][MOST_VECTORS * LANES];
     for (ptrdiff_t d = 0; d < depth; d += SOME) {
         const ptrdiff_t some = depth - d < SOME ? depth - d : SOME;
         for (ptrdiff_t i = 0; i < some; i++)
@@ -500,7 +513,16 @@ BODY NAME(finish_panel_of)(
 }
 
 DEFINE_WEIGHT(1)
+WEIGHT_LINES(7, 1)
+WEIGHT_LINES(8, 1)
+WEIGHT_LINES(9, 1)
+WEIGHT_LINES(10, 1)
+WEIGHT_LINES(11, 1)
+WEIGHT_LINES(12, 1)
 DEFINE_WEIGHT(2)
+#if MOST_VECTORS > 2
+DEFINE_WEIGHT(3)
+#endif
 #undef DEFINE_WEIGHT
 #undef WEIGHT_LINES
 
@@ -528,22 +550,35 @@ KERNEL NAME(pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run,
 }
 
 #define LINES_OF(N)                                                                              \
-    {NULL, NAME(weight_lines1_##N), NAME(weight_lines2_##N), NAME(weight_lines3_##N),            \
-     NAME(weight_lines4_##N), NAME(weight_lines5_##N), NAME(weight_lines6_##N)}
+    NULL, NAME(weight_lines1_##N), NAME(weight_lines2_##N), NAME(weight_lines3_##N),             \
+        NAME(weight_lines4_##N), NAME(weight_lines5_##N), NAME(weight_lines6_##N)
+#if MOST_VECTORS > 2
+#define BY_VECTORS(name) {NULL, NAME(name##1), NAME(name##2), NAME(name##3)}
+#define LINES_OF_3 {LINES_OF(3)}
+#else
+#define BY_VECTORS(name) {NULL, NAME(name##1), NAME(name##2)}
+#define LINES_OF_3 {NULL}
+#endif
 static const direct_kernels NAME(kernels) = {
     {NULL, NAME(narrow_tile), NAME(tile), NAME(wide_tile)},
     {NULL, NAME(narrow_pixel), NAME(pixel), NAME(wide_pixel)},
     {NULL, NAME(narrow_even_tile), NAME(even_tile), NAME(wide_even_tile)},
     {NULL, NAME(dots1), NAME(dots2), NAME(dots3)},
-    {NULL, NAME(product1), NAME(product2)},
-    {NULL, NAME(outer1), NAME(outer2)},
-    {NULL, NAME(weight1), NAME(weight2)},
-    {NULL, NAME(weight_in_place1), NAME(weight_in_place2)},
-    {{NULL}, LINES_OF(1), LINES_OF(2)},
+    BY_VECTORS(product),
+    BY_VECTORS(outer),
+    BY_VECTORS(weight),
+    BY_VECTORS(weight_in_place),
+    {{NULL},
+     {LINES_OF(1), NAME(weight_lines7_1), NAME(weight_lines8_1), NAME(weight_lines9_1),
+      NAME(weight_lines10_1), NAME(weight_lines11_1), NAME(weight_lines12_1)},
+     {LINES_OF(2)},
+     LINES_OF_3},
     NAME(pack_rows),
-    {NULL, NAME(pack_panels1), NAME(pack_panels2)},
-    {NULL, NAME(finish_panel1), NAME(finish_panel2)}};
+    BY_VECTORS(pack_panels),
+    BY_VECTORS(finish_panel)};
 #undef LINES_OF
+#undef LINES_OF_3
+#undef BY_VECTORS
 
 #undef V
 #undef LANES

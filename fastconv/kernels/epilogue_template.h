@@ -45,14 +45,15 @@ BODY void EPILOGUE(activate)(V *v, int count, const Epilogue *epilogue)
     const T slope = (T)epilogue->slope;
     const V zeros = {0}, tops = zeros + (T)epilogue->top;
     if (slope == 0)
-        for (int i = 0; i < count; i++) v[i] = EPILOGUE(max)(zeros, v[i]) + zeros; /* no -0 */
+        UNROLLED for (int i = 0; i < count; i++)
+            v[i] = EPILOGUE(max)(zeros, v[i]) + zeros; /* no -0 */
     else
-        for (int i = 0; i < count; i++) {
+        UNROLLED for (int i = 0; i < count; i++) {
             const M low = (M)(v[i] <= 0);
             v[i] = (V)(((M)(slope * v[i]) & low) | ((M)v[i] & ~low));
         }
     if (epilogue->cut)
-        for (int i = 0; i < count; i++) v[i] = EPILOGUE(min)(tops, v[i]);
+        UNROLLED for (int i = 0; i < count; i++) v[i] = EPILOGUE(min)(tops, v[i]);
 }
 
 /* The epilogue of `cols` neighbours, in place: for those that are no whole vectors. */

@@ -17,7 +17,7 @@ BODY V NAME(member)(V x, int W, int i)
     for (int l = 0; l < LANES; l++) out[l] = x[l / W * W + i];
     return out;
 #else
-    static const INDEX lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    static const INDEX lanes[] = VECTOR_LANES;
     M from;
     memcpy(&from, lanes, sizeof from);
     return __builtin_shuffle(x, (from & -W) + i);

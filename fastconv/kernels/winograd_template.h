@@ -142,14 +142,14 @@ static int NAME(output)(
 }
 
 /* u[e * element + c * width + k] = (G g G^T)[e], distinct weights e alone, for the kernels g of
- * `used` outputs k, zero for the rest of `width`, one vector or two; channels are a multiple of STAGE. Kernels are
- * w[i * steps[0] + j * steps[1] + c * steps[2] + k * steps[3]] at tap (i, j). */
+ * `used` outputs k, zero for the rest of `width`, whole vectors; channels are a multiple of STAGE.
+ * Kernels are w[i * steps[0] + j * steps[1] + c * steps[2] + k * steps[3]] at tap (i, j). */
 static void NAME(weights)(
     const void *from, const ptrdiff_t *steps, ptrdiff_t channels, int used, int width, void *to,
     ptrdiff_t element)
 {
     const T *w = from;
-    T kernel[R_H * R_W][2 * LANES], stage[R_H * R_W][2 * LANES][STAGE];
+    T kernel[R_H * R_W][MOST_VECTORS * LANES], stage[R_H * R_W][MOST_VECTORS * LANES][STAGE];
     memset(kernel, 0, sizeof kernel);
     for (ptrdiff_t c = 0; c < channels; c++) {
         ptrdiff_t at = c % STAGE;
@@ -232,7 +232,7 @@ static int NAME(weights_adjoint)(
     ptrdiff_t channels)
 {
     V wild = {0};
-    T sums[R_H * R_W][MOST_ROWS][2 * LANES];
+    T sums[R_H * R_W][MOST_ROWS][MOST_VECTORS * LANES];
     for (int k = 0; k < used; k++) /* far apart: fetch their lines while sums are transformed */
         for (int tap = 0; tap < R_H * R_W; tap++)
             PREFETCH_TO_WRITE((T *)to + k * step + tap * channels);
