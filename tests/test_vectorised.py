@@ -69,7 +69,7 @@ def origins(c_file):
         yield line, kind
 
 
-@pytest.mark.parametrize("level", ["baseline", "avx2"])
+@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
 @pytest.mark.parametrize("path", MARKED, ids=[path.stem for path in MARKED])
 def test_marked_loops_are_vectorised(path, level, setup, generated):
     c_file = generated[path.stem]
