@@ -47,12 +47,15 @@ KERNELS = [
     "sparse",
     "winograd",
 ]
-# Instruction sets beyond the platform's baseline: all kernels are built once more for each, into
-# a folder of that name, and fastconv.kernels chooses when it is imported.
+# Instruction sets beyond the platform's baseline: kernels are built once more for each, into a
+# folder of that name, and fastconv.kernels chooses when it is imported.
 LEVELS = {
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512cd", "-mfma"],
     "avx2": ["-mavx2", "-mfma"],
 }
+# Kernels that AVX-512 is for: products, and what shares their vectors. Memory bounds the others,
+# which are those for AVX2.
+WIDE = ["capi", "direct", "grouped", "planes", "pool", "winograd"]
 OPTIMISE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 ONCE = ["_build", "_memory", "_team"]  # tells what the processor has; have no loops
 # What Cython's memoryviews need, compiled once instead of in every kernel.
@@ -210,7 +213,7 @@ def level_of(extension):
 
 
 def extensions():
-    """Every kernel for the baseline, and once more for each level, from the same C."""
+    """Every kernel for the baseline, and once more for each level it gains by, from the same C."""
     utility = Extension(SHARED, [f"{SHARED.replace('.', '/')}.c"])
     utility, *baseline = cythonize(
         [utility]
@@ -239,7 +242,7 @@ def extensions():
         )
         for level in LEVELS
         for name, extension in zip(KERNELS, baseline, strict=True)
-        if name not in ONCE
+        if name in (WIDE if level == "avx512" else KERNELS) and name not in ONCE
     ]
     return [utility, *baseline, *levels]
 

@@ -41,7 +41,7 @@ def test_the_processor_has_what_is_found():
         assert (name in _build.FEATURES) == (named.get(name, name) in flags)
     runs = {"avx512": set(wide) <= set(flags), "avx2": "avx2" in flags, "baseline": True}
     assert available() == tuple(level for level in built() if runs[level])
-    folders = {path.parent.name for path in (Path(_build.__file__).parent).glob("*/conv.*.so")}
+    folders = {path.parent.name for path in (Path(_build.__file__).parent).glob("*/direct.*.so")}
     assert set(built()) == {*folders, "baseline"}
 
 

@@ -72,6 +72,8 @@ def origins(c_file):
 @pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
 @pytest.mark.parametrize("path", MARKED, ids=[path.stem for path in MARKED])
 def test_marked_loops_are_vectorised(path, level, setup, generated):
+    if level == "avx512" and path.stem not in setup["WIDE"]:
+        pytest.skip("AVX2 is this kernel's best level")
     c_file = generated[path.stem]
     flags = [*setup["OPTIMISE"], *setup["LEVELS"].get(level, []), "-fopenmp", "-fPIC"]
     include = [f"-I{sysconfig.get_paths()['include']}", f"-I{path.parent}"]

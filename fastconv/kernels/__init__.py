@@ -5,8 +5,9 @@ C-contiguous; fewer axes are leading axes of length one. Nothing here checks its
 arguments: :mod:`fastconv.functional` does, before any kernel runs.
 
 Every kernel is compiled for the platform's baseline, in this folder, and where the compiler
-can, once more for each better instruction set, in the folder of its name. The best that the
-processor has is chosen here, at import; ``FASTCONV_ISA`` in the environment forces another.
+can, once more for each better instruction set, in the folder of its name, unless the next one
+does as well. The best that the processor has is chosen here, at import; ``FASTCONV_ISA`` in the
+environment forces another.
 """
 
 import os
@@ -35,5 +36,6 @@ if ISA not in available():
         f"FASTCONV_ISA={ISA!r} must be an instruction set that fastconv is built for and this "
         f"processor has: {', '.join(map(repr, available()))}"
     )
-if ISA != "baseline":
-    __path__.insert(0, str(Path(__path__[-1]) / ISA))
+__path__[:0] = [
+    str(Path(__path__[-1]) / level) for level in available()[available().index(ISA) : -1]
+]
