@@ -237,7 +237,7 @@ def _distinct(frame, tile):
     )
 
 
-def _even_width(shape):
+def _panel_width(shape):
     """Output channels of a panel of winograd, and of gradients by weight."""
     return direct.panel_width(shape.itemsize, shape.outputs, direct.VECTORS)
 
@@ -257,7 +257,7 @@ def _padded(outputs, width):
 
 def _winograd_cost(shape, frame, tile, prepared=False):
     """Multiplications for all tiles and for the weights, with transforms counted as such."""
-    outputs = _padded(shape.outputs, _even_width(shape))
+    outputs = _padded(shape.outputs, _panel_width(shape))
     products = frame.taps[0] * shape.channels * outputs
     transforms = TRANSFORM * (shape.channels + outputs)
     elements = _elements(frame, tile)
@@ -416,7 +416,7 @@ def _plan_grouped(shape, frame):
 
 def _plan_winograd(shape, frame, tile):
     """Blocks of tiles in a thread's own cache, or phases that all threads share."""
-    width = _even_width(shape)
+    width = _panel_width(shape)
     panels = -(-shape.outputs // width)
     u = winograd.panel_size(_distinct(frame, tile), shape.channels, width, frame.taps[0])
     shared = shape.channels >= SHARED_CHANNELS and _slices_are_images(frame)
@@ -498,7 +498,7 @@ def plan_direct_weight(shape, frame):
     if _is_grouped(shape):
         return _plan_grouped_weight(shape, frame)
     pixels, depth = shape.pixels(frame), shape.depth(frame)
-    width = _even_width(shape)
+    width = _panel_width(shape)
     if shape.groups == 1 and shape.channels < FEW_CHANNELS and shape.outputs % width == 0:
         return _plan_weight_lines(shape, frame)
     panels = -(-shape.outputs // width)
@@ -568,7 +568,7 @@ def _plan_grouped_weight(shape, frame):
 def _plan_winograd_weight(shape, frame, tile):
     """cut: (*tile, tiles of a phase, output channels of a panel, values of a tile's row)."""
     channels = shape.channels
-    width = _even_width(shape)
+    width = _panel_width(shape)
     panels = -(-shape.outputs // width)
     elements = _elements(frame, tile)
     tiles = _tiles(shape, frame, tile)
@@ -595,7 +595,7 @@ def _plan_winograd_weight(shape, frame, tile):
 def _plan_winograd_parts(shape, frame, tile, outputs, step):
     """cut: (*tile, tiles of a part, of a block, output channels of a panel, values of a row)."""
     elements, tiles = _elements(frame, tile), _tiles(shape, frame, tile)
-    width = _even_width(shape)
+    width = _panel_width(shape)
     block = max(PRIVATE_BYTES // (elements * (step + width) * shape.itemsize), direct.PIXELS)
     span = -(-tiles // min(PARTS, -(-tiles // block)))
     sums = _distinct(frame, tile) * shape.channels * outputs
