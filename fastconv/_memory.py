@@ -32,7 +32,8 @@ def empty(shape, dtype):
     """A C-contiguous array of any values, as ``np.empty``."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < SMALLEST or not _pool.limit:
-        return np.empty(shape, dtype)
+        raw = np.empty(size + ALIGNMENT, np.uint8)
+        return np.ndarray(shape, dtype, raw, -raw.ctypes.data % ALIGNMENT)
     return np.ndarray(shape, dtype, _pool.block(size))
 
 

@@ -402,7 +402,7 @@ def _plan_grouped(shape, frame):
     """cut: (pixels of a strip,), or nothing of whole lines."""
     channels, taps = shape.groups * shape.outputs, math.prod(frame.taps)
     if _has_lines(shape, frame):
-        pointers = 2 * frame.taps[0] * frame.taps[1]
+        pointers = grouped.lines_pointers(frame.packed)
         return Plan("depthwise", shape.products(frame), (), (taps, channels), pointers=pointers)
     return Plan(
         "grouped",

@@ -8,6 +8,7 @@
 #define GROUPED_PIXELS 4 /* share a load of weights */
 #define GROUPED_WIDEST 4 /* channels of a group: a power of two, up to this */
 #define LINE_PIXELS 4
+#define LINE_HEIGHT (VECTOR_REGISTERS / 8) /* lines at once: accumulators of half the registers */
 #define MOST_LINE_TAPS 5
 #define MOST_LINE_STEP 2
 
@@ -22,6 +23,11 @@ typedef struct {
     void (*line[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,
         ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step, ptrdiff_t ahead,
+        const Epilogue *epilogue);
+    /* by taps of a square kernel, and step */
+    void (*tall[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
+        const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t planes,
+        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step, ptrdiff_t out_line,
         const Epilogue *epilogue);
     void (*line_weight[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
         const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows, ptrdiff_t channels,

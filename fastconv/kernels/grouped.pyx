@@ -21,6 +21,7 @@ cdef extern from "grouped.h" nogil:
     enum:
         GROUPED_PIXELS
         LINE_PIXELS
+        LINE_HEIGHT
         MOST_LINE_TAPS
         MOST_LINE_STEP
     ctypedef struct grouped_kernels:
@@ -34,6 +35,10 @@ cdef extern from "grouped.h" nogil:
             const void** x, Py_ssize_t shift, const void** w, Py_ssize_t rows,
             Py_ssize_t channels, const void* bias, void* out, Py_ssize_t out_step,
             Py_ssize_t ahead, const Epilogue* epilogue) nogil
+        void (*tall[6][3])(
+            const void** x, Py_ssize_t shift, const void** w, Py_ssize_t planes,
+            Py_ssize_t channels, const void* bias, void* out, Py_ssize_t out_step,
+            Py_ssize_t out_line, const Epilogue* epilogue) nogil
         void (*line_weight[6][3])(
             const void** x, const void* dy, void** dw, Py_ssize_t rows, Py_ssize_t channels,
             Py_ssize_t pixels, Py_ssize_t inner, Py_ssize_t outer, Py_ssize_t first,
@@ -178,6 +183,12 @@ cdef void _correlate_weight_part(
         first += some
 
 
+def lines_pointers(const Py_ssize_t[::1] frame):
+    """Pointers that a thread needs for whole lines."""
+    cdef Frame f = read_frame(frame)
+    return f.taps[0] * max(2 * f.taps[1], _height(&f) * f.step[1] + f.taps[1] + 1)
+
+
 def correlate_lines(
     const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
     const floating[:, ::1] w,            # IN   (taps, C)
@@ -186,34 +197,102 @@ def correlate_lines(
     const floating[:, :, :, :, ::1] residual,  # IN   like y, or None
     double slope, double top,            # OPT  of the activation
     const Py_ssize_t[::1] frame,
-    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, 2 * kernel rows)
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, lines_pointers())
     int n_threads,
 ):
     """y[p, c] := bias[c] + sum over t of x[p, t, c] w[t, c], and the epilogue."""
     cdef Frame f = read_frame(frame)
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
-    cdef Py_ssize_t lines = x.shape[0] * f.count[0] * f.count[1], _ticket, line
+    cdef Py_ssize_t height = _height(&f), blocks = (f.count[1] + height - 1) // height
+    cdef Py_ssize_t tasks = x.shape[0] * f.count[0] * blocks, _ticket, task, first
     cdef Shares shares
-    share_out(&shares, lines, n_threads)
+    share_out(&shares, tasks, n_threads)
     with nogil, parallel(num_threads=n_threads):
-        for _ticket in prange(lines, schedule="dynamic"):
-            line = share_take(&shares, threadid())
-            _correlate_line(
+        for _ticket in prange(tasks, schedule="dynamic"):
+            task = share_take(&shares, threadid())
+            first = task % blocks * height
+            _correlate_block(
                 &x[0, 0, 0, 0, 0], &w[0, 0], &bias[0], &y[0, 0, 0, 0, 0], &epilogue, &f,
-                x.shape[4], line, <const void**> &pointers[threadid(), 0])
+                x.shape[4], task // blocks * f.count[1] + first, height,
+                min(height, f.count[1] - first), <const void**> &pointers[threadid(), 0])
+
+
+cdef inline Py_ssize_t _height(const Frame* f) noexcept nogil:
+    """Lines of the output that are computed at once: several if the kernel is square."""
+    cdef Py_ssize_t tap
+    if f.taps[1] != f.taps[2] or f.step[1] != f.step[2] or f.count[1] < LINE_HEIGHT:
+        return 1
+    if _outer(f) - _inner(f) < LINE_PIXELS:
+        return 1
+    for tap in range(1, f.taps[1]):
+        if f.offset[1][tap] != f.offset[1][tap - 1] + 1:
+            return 1
+    if grouped_find(sizeof(float)).tall[f.taps[2]][f.step[2]] == NULL:
+        return 1
+    return LINE_HEIGHT
+
+
+cdef void _correlate_block(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
+    Py_ssize_t height, Py_ssize_t lines, const void** pointers,
+) noexcept nogil:
+    """`lines` lines, as many as `height` or fewer."""
+    cdef Py_ssize_t inner = _inner(f), outer = _outer(f), k
+    cdef bint tall = height > 1 and lines == height
+    if tall:
+        _correlate_tall(
+            x, w, bias, y + output_place(f, line * f.count[2]) * channels, epilogue, f, channels,
+            line, inner, outer, pointers)
+    for k in range(line, line + lines):
+        _correlate_line(
+            x, w, bias, y + output_place(f, k * f.count[2]) * channels, epilogue, f, channels, k,
+            inner, outer, tall, pointers)
+
+
+cdef void _correlate_tall(
+    const floating* x, const floating* w, const floating* bias, floating* y,
+    const Epilogue* epilogue, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
+    Py_ssize_t inner, Py_ssize_t outer, const void** lines,
+) noexcept nogil:
+    """Pixels [inner, outer) of LINE_HEIGHT lines of a plane."""
+    cdef Py_ssize_t height = (LINE_HEIGHT - 1) * f.step[1] + f.taps[1], k = inner, a, b, z, v
+    cdef Py_ssize_t n = line // f.count[1] // f.count[0], planes = 0
+    cdef Py_ssize_t out_step = f.stride[2] * channels
+    cdef const void** weights = lines + f.taps[0] * height
+    for a in range(f.taps[0]):
+        z = line // f.count[1] % f.count[0] * f.step[0] + f.offset[0][a]
+        if not 0 <= z < f.size[0]:
+            continue
+        for b in range(height):
+            v = line % f.count[1] * f.step[1] + f.offset[1][0] + b
+            lines[planes * height + b] = (
+                x + ((n * f.size[0] + z) * f.size[1] + v) * f.size[2] * channels
+                if 0 <= v < f.size[1] else NULL)
+        weights[planes] = w + a * f.taps[1] * f.taps[2] * channels
+        planes += 1
+    while k < outer:
+        k = min(k, outer - LINE_PIXELS)  # the last tile overlaps the one before
+        grouped_find(sizeof(floating)).tall[f.taps[2]][f.step[2]](
+            lines, (k * f.step[2] + f.offset[2][0]) * channels, weights, planes, channels, bias,
+            y + k * out_step, out_step, f.stride[1] * f.extent[2] * channels, epilogue)
+        k += LINE_PIXELS
 
 
 cdef void _correlate_line(
     const floating* x, const floating* w, const floating* bias, floating* y,
     const Epilogue* epilogue, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
-    const void** lines,
+    Py_ssize_t inner, Py_ssize_t outer, bint done, const void** lines,
 ) noexcept nogil:
+    """A line, or its pixels beside [inner, outer) when those are `done`."""
     cdef const void** weights = lines + f.taps[0] * f.taps[1]
     cdef Py_ssize_t rows = _point_lines(x, w, f, channels, line, lines, weights)
-    cdef Py_ssize_t inner = _inner(f), outer = _outer(f), k = 0, at, ahead, first, last
+    cdef Py_ssize_t k = 0, at, ahead, first, last
     cdef Py_ssize_t out_step = f.stride[2] * channels
-    y += output_place(f, line * f.count[2]) * channels
     while k < f.count[2]:
+        if k == inner and done:
+            k = outer
+            continue
         at = k * f.step[2] + f.offset[2][0]
         if k >= inner and k < outer and outer - inner >= LINE_PIXELS:
             if outer - k < LINE_PIXELS:  # the last tile overlaps the one before

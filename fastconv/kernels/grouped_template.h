@@ -154,7 +154,57 @@ BODY void NAME(line_of)(
     }
 }
 
-/* The same for a pixel and `taps` taps, those that are inside. */
+/* The same of LINE_HEIGHT lines at once, `out_line` values apart, and a square kernel: an input is
+ * loaded once for all pixels of all lines that read it. The lines of the input follow one another,
+ * those of a plane `w` then those of the next; NULL stands for one that is outside. */
+BODY void NAME(tall_of)(
+    int R, int S, const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t planes,
+    ptrdiff_t channels, const T *bias, T *out, ptrdiff_t out_step, ptrdiff_t out_line,
+    const Epilogue *epilogue)
+{
+    const int lines = (LINE_HEIGHT - 1) * S + R;
+    for (ptrdiff_t next = LANES, c = 0; c < channels; c = next, next += LANES) {
+        if (next > channels) c = channels - LANES;
+        V y[LINE_HEIGHT][LINE_PIXELS];
+        UNROLLED
+        for (int h = 0; h < LINE_HEIGHT; h++)
+            UNROLLED
+            for (int p = 0; p < LINE_PIXELS; p++) y[h][p] = *(const V *)(bias + c);
+        for (ptrdiff_t a = 0; a < planes; a++) {
+            const T *weights = (const T *)w[a] + c;
+            UNROLLED
+            for (int r = 0; r < lines; r++) {
+                if (x[a * lines + r] == NULL) continue;
+                const T *at = (const T *)x[a * lines + r] + shift + c;
+                UNROLLED
+                for (int j = 0; j < (LINE_PIXELS - 1) * S + R; j++) {
+                    V value = *(const V *)(at + j * channels);
+                    UNROLLED
+                    for (int h = 0; h < LINE_HEIGHT; h++)
+                        UNROLLED
+                        for (int p = 0; p < LINE_PIXELS; p++) {
+                            const int b = r - h * S, t = j - p * S;
+                            if (b >= 0 && b < R && t >= 0 && t < R)
+                                y[h][p] += value * *(const V *)(weights + (b * R + t) * channels);
+                        }
+                }
+            }
+        }
+        UNROLLED
+        for (int h = 0; h < LINE_HEIGHT; h++) {
+            T *to = out + h * out_line + c;
+            if (epilogue->add)
+                UNROLLED
+                for (int p = 0; p < LINE_PIXELS; p++)
+                    y[h][p] += EPILOGUE(residual)(to + p * out_step, LANES, epilogue);
+            if (epilogue->act) EPILOGUE(activate)(y[h], LINE_PIXELS, epilogue);
+            UNROLLED
+            for (int p = 0; p < LINE_PIXELS; p++) *(V *)(to + p * out_step) = y[h][p];
+        }
+    }
+}
+
+/* As line_of for a pixel and `taps` taps, those that are inside. */
 static void NAME(line_edge)(
     const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t first, ptrdiff_t rows,
     ptrdiff_t taps, ptrdiff_t channels, const void *bias, void *out, const Epilogue *epilogue)
@@ -244,13 +294,27 @@ BODY void NAME(line_weight_of)(
         NAME(line_weight_of)(                                                                   \
             R, S, x, dy, dw, rows, channels, pixels, inner, outer, first, size);                \
     }
+#define DEFINE_TALL(R, S)                                                                       \
+    static void NAME(tall##R##_##S)(                                                            \
+        const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t planes,          \
+        ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step,                    \
+        ptrdiff_t out_line, const Epilogue *epilogue)                                           \
+    {                                                                                           \
+        NAME(tall_of)(R, S, x, shift, w, planes, channels, bias, out, out_step, out_line,       \
+                      epilogue);                                                                \
+    }
 DEFINE_LINE(1, 1)
 DEFINE_LINE(2, 1)
 DEFINE_LINE(3, 1)
 DEFINE_LINE(3, 2)
 DEFINE_LINE(5, 1)
 DEFINE_LINE(5, 2)
+DEFINE_TALL(3, 1)
+DEFINE_TALL(3, 2)
+DEFINE_TALL(5, 1)
+DEFINE_TALL(5, 2)
 #undef DEFINE_LINE
+#undef DEFINE_TALL
 
 #define DEFINE_GROUPED(W)                                                                       \
     static void NAME(tile##W)(                                                                  \
@@ -279,6 +343,12 @@ static const grouped_kernels NAME(kernels) = {
      {NULL, NAME(line3_1), NAME(line3_2)},
      {NULL},
      {NULL, NAME(line5_1), NAME(line5_2)}},
+    {{NULL},
+     {NULL},
+     {NULL},
+     {NULL, NAME(tall3_1), NAME(tall3_2)},
+     {NULL},
+     {NULL, NAME(tall5_1), NAME(tall5_2)}},
     {{NULL},
      {NULL, NAME(line_weight1_1)},
      {NULL, NAME(line_weight2_1)},
