@@ -29,6 +29,10 @@ typedef struct {
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t planes,
         ptrdiff_t channels, const void *bias, void *out, ptrdiff_t out_step, ptrdiff_t out_line,
         const Epilogue *epilogue);
+    void (*tall_edge[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
+        const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t planes,
+        ptrdiff_t first, ptrdiff_t last, ptrdiff_t channels, const void *bias, void *out,
+        ptrdiff_t out_line, const Epilogue *epilogue);
     void (*line_weight[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
         const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows, ptrdiff_t channels,
         ptrdiff_t pixels, ptrdiff_t inner, ptrdiff_t outer, ptrdiff_t first, ptrdiff_t size);

@@ -39,6 +39,10 @@ cdef extern from "grouped.h" nogil:
             const void** x, Py_ssize_t shift, const void** w, Py_ssize_t planes,
             Py_ssize_t channels, const void* bias, void* out, Py_ssize_t out_step,
             Py_ssize_t out_line, const Epilogue* epilogue) nogil
+        void (*tall_edge[6][3])(
+            const void** x, Py_ssize_t shift, const void** w, Py_ssize_t planes,
+            Py_ssize_t first, Py_ssize_t last, Py_ssize_t channels, const void* bias,
+            void* out, Py_ssize_t out_line, const Epilogue* epilogue) nogil
         void (*line_weight[6][3])(
             const void** x, const void* dy, void** dw, Py_ssize_t rows, Py_ssize_t channels,
             Py_ssize_t pixels, Py_ssize_t inner, Py_ssize_t outer, Py_ssize_t first,
@@ -237,28 +241,25 @@ cdef void _correlate_block(
     const Epilogue* epilogue, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
     Py_ssize_t height, Py_ssize_t lines, const void** pointers,
 ) noexcept nogil:
-    """`lines` lines, as many as `height` or fewer."""
-    cdef Py_ssize_t inner = _inner(f), outer = _outer(f), k
-    cdef bint tall = height > 1 and lines == height
-    if tall:
-        _correlate_tall(
-            x, w, bias, y + output_place(f, line * f.count[2]) * channels, epilogue, f, channels,
-            line, inner, outer, pointers)
-    for k in range(line, line + lines):
-        _correlate_line(
-            x, w, bias, y + output_place(f, k * f.count[2]) * channels, epilogue, f, channels, k,
-            inner, outer, tall, pointers)
+    """`lines` lines of a plane, `height` of them together."""
+    if 1 < height <= lines:
+        _correlate_tall(x, w, bias, y, epilogue, f, channels, line, pointers)
+    else:
+        for line in range(line, line + lines):
+            _correlate_line(x, w, bias, y, epilogue, f, channels, line, pointers)
 
 
 cdef void _correlate_tall(
     const floating* x, const floating* w, const floating* bias, floating* y,
     const Epilogue* epilogue, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
-    Py_ssize_t inner, Py_ssize_t outer, const void** lines,
+    const void** lines,
 ) noexcept nogil:
-    """Pixels [inner, outer) of LINE_HEIGHT lines of a plane."""
-    cdef Py_ssize_t height = (LINE_HEIGHT - 1) * f.step[1] + f.taps[1], k = inner, a, b, z, v
+    """LINE_HEIGHT lines of a plane."""
+    cdef Py_ssize_t height = (LINE_HEIGHT - 1) * f.step[1] + f.taps[1], k = 0, a, b, z, v, at
     cdef Py_ssize_t n = line // f.count[1] // f.count[0], planes = 0
+    cdef Py_ssize_t inner = _inner(f), outer = _outer(f)
     cdef Py_ssize_t out_step = f.stride[2] * channels
+    cdef Py_ssize_t out_line = f.stride[1] * f.extent[2] * channels
     cdef const void** weights = lines + f.taps[0] * height
     for a in range(f.taps[0]):
         z = line // f.count[1] % f.count[0] * f.step[0] + f.offset[0][a]
@@ -271,28 +272,33 @@ cdef void _correlate_tall(
                 if 0 <= v < f.size[1] else NULL)
         weights[planes] = w + a * f.taps[1] * f.taps[2] * channels
         planes += 1
-    while k < outer:
-        k = min(k, outer - LINE_PIXELS)  # the last tile overlaps the one before
-        grouped_find(sizeof(floating)).tall[f.taps[2]][f.step[2]](
-            lines, (k * f.step[2] + f.offset[2][0]) * channels, weights, planes, channels, bias,
-            y + k * out_step, out_step, f.stride[1] * f.extent[2] * channels, epilogue)
-        k += LINE_PIXELS
+    y += output_place(f, line * f.count[2]) * channels
+    while k < f.count[2]:
+        if k >= inner and k < outer:
+            k = min(k, outer - LINE_PIXELS)  # the last tile overlaps the one before
+            grouped_find(sizeof(floating)).tall[f.taps[2]][f.step[2]](
+                lines, (k * f.step[2] + f.offset[2][0]) * channels, weights, planes, channels,
+                bias, y + k * out_step, out_step, out_line, epilogue)
+            k += LINE_PIXELS
+        else:
+            at = k * f.step[2] + f.offset[2][0]
+            grouped_find(sizeof(floating)).tall_edge[f.taps[2]][f.step[2]](
+                lines, at * channels, weights, planes, max(-at, 0), min(f.taps[2], f.size[2] - at),
+                channels, bias, y + k * out_step, out_line, epilogue)
+            k += 1
 
 
 cdef void _correlate_line(
     const floating* x, const floating* w, const floating* bias, floating* y,
     const Epilogue* epilogue, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
-    Py_ssize_t inner, Py_ssize_t outer, bint done, const void** lines,
+    const void** lines,
 ) noexcept nogil:
-    """A line, or its pixels beside [inner, outer) when those are `done`."""
     cdef const void** weights = lines + f.taps[0] * f.taps[1]
     cdef Py_ssize_t rows = _point_lines(x, w, f, channels, line, lines, weights)
-    cdef Py_ssize_t k = 0, at, ahead, first, last
+    cdef Py_ssize_t inner = _inner(f), outer = _outer(f), k = 0, at, ahead, first, last
     cdef Py_ssize_t out_step = f.stride[2] * channels
+    y += output_place(f, line * f.count[2]) * channels
     while k < f.count[2]:
-        if k == inner and done:
-            k = outer
-            continue
         at = k * f.step[2] + f.offset[2][0]
         if k >= inner and k < outer and outer - inner >= LINE_PIXELS:
             if outer - k < LINE_PIXELS:  # the last tile overlaps the one before

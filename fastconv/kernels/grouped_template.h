@@ -204,6 +204,41 @@ BODY void NAME(tall_of)(
     }
 }
 
+/* The same for a pixel of each line and the taps [first, last) along it, those that are inside. */
+BODY void NAME(tall_edge_of)(
+    int R, int S, const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t planes,
+    ptrdiff_t first, ptrdiff_t last, ptrdiff_t channels, const T *bias, T *out, ptrdiff_t out_line,
+    const Epilogue *epilogue)
+{
+    const int lines = (LINE_HEIGHT - 1) * S + R;
+    for (ptrdiff_t next = LANES, c = 0; c < channels; c = next, next += LANES) {
+        if (next > channels) c = channels - LANES;
+        V y[LINE_HEIGHT];
+        UNROLLED
+        for (int h = 0; h < LINE_HEIGHT; h++) y[h] = *(const V *)(bias + c);
+        for (ptrdiff_t a = 0; a < planes; a++)
+            UNROLLED
+            for (int r = 0; r < lines; r++) {
+                if (x[a * lines + r] == NULL) continue;
+                for (ptrdiff_t t = first; t < last; t++) {
+                    V value = *(const V *)((const T *)x[a * lines + r] + shift + t * channels + c);
+                    const T *weights = (const T *)w[a] + t * channels + c;
+                    UNROLLED
+                    for (int h = 0; h < LINE_HEIGHT; h++)
+                        if (r - h * S >= 0 && r - h * S < R)
+                            y[h] += value * *(const V *)(weights + (r - h * S) * R * channels);
+                }
+            }
+        UNROLLED
+        for (int h = 0; h < LINE_HEIGHT; h++) {
+            T *to = out + h * out_line + c;
+            if (epilogue->add) y[h] += EPILOGUE(residual)(to, LANES, epilogue);
+            if (epilogue->act) EPILOGUE(activate)(&y[h], 1, epilogue);
+            *(V *)to = y[h];
+        }
+    }
+}
+
 /* As line_of for a pixel and `taps` taps, those that are inside. */
 static void NAME(line_edge)(
     const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t first, ptrdiff_t rows,
@@ -302,6 +337,14 @@ BODY void NAME(line_weight_of)(
     {                                                                                           \
         NAME(tall_of)(R, S, x, shift, w, planes, channels, bias, out, out_step, out_line,       \
                       epilogue);                                                                \
+    }                                                                                           \
+    static void NAME(tall_edge##R##_##S)(                                                       \
+        const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t planes,          \
+        ptrdiff_t first, ptrdiff_t last, ptrdiff_t channels, const void *bias, void *out,       \
+        ptrdiff_t out_line, const Epilogue *epilogue)                                           \
+    {                                                                                           \
+        NAME(tall_edge_of)(R, S, x, shift, w, planes, first, last, channels, bias, out,         \
+                           out_line, epilogue);                                                 \
     }
 DEFINE_LINE(1, 1)
 DEFINE_LINE(2, 1)
@@ -349,6 +392,12 @@ static const grouped_kernels NAME(kernels) = {
      {NULL, NAME(tall3_1), NAME(tall3_2)},
      {NULL},
      {NULL, NAME(tall5_1), NAME(tall5_2)}},
+    {{NULL},
+     {NULL},
+     {NULL},
+     {NULL, NAME(tall_edge3_1), NAME(tall_edge3_2)},
+     {NULL},
+     {NULL, NAME(tall_edge5_1), NAME(tall_edge5_2)}},
     {{NULL},
      {NULL, NAME(line_weight1_1)},
      {NULL, NAME(line_weight2_1)},
