@@ -32,8 +32,7 @@ def empty(shape, dtype):
     """A C-contiguous array of any values, as ``np.empty``."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < SMALLEST or not _pool.limit:
-        raw = np.empty(size + ALIGNMENT, np.uint8)
-        return np.ndarray(shape, dtype, raw, -raw.ctypes.data % ALIGNMENT)
+        return np.empty(shape, dtype)
     return np.ndarray(shape, dtype, _pool.block(size))
 
 

@@ -543,15 +543,15 @@ def _plan_grouped_weight(shape, frame):
     pixels, width = shape.pixels(frame), shape.outputs
     channels, taps = shape.groups * width, math.prod(frame.taps)
     if _has_lines(shape, frame):
-        lines = pixels // frame.count[2]
-        span = -(-lines // PARTS)
+        lines, together = pixels // frame.count[2], grouped.lines_at_once(frame.packed)
+        span = -(-lines // (PARTS * together)) * together
         return Plan(
             "depthwise",
             shape.products(frame),
             (span,),
             common=(-(-lines // span) * taps * channels,),
             total=taps * channels,
-            pointers=2 * frame.taps[0] * frame.taps[1],
+            pointers=grouped.lines_pointers(frame.packed),
         )
     span = max(-(-pixels // PARTS), GROUPED_STRIP)
     return Plan(

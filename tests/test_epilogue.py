@@ -85,6 +85,8 @@ CASES = {
             for stride in (1, 2)
         ),
         ((1, 16, 9, 2), (16, 1, 5, 5), {"groups": 16, "padding": 2}, "direct"),
+        ((1, 19, 13, 14), (19, 1, 5, 5), {"groups": 19, "padding": 2}, "direct"),
+        ((1, 32, 21, 23), (32, 1, 5, 5), {"groups": 32, "padding": 3, "stride": 2}, "direct"),
         ((1, 19, 30), (19, 1, 3), {"groups": 19}, "direct"),
         ((1, 20, 4, 5, 6), (20, 1, 3, 3, 3), {"groups": 20, "padding": 1}, "direct"),
     ],

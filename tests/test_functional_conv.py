@@ -90,6 +90,32 @@ CASES = {
         (16, 1, 3, 5),
         {"groups": 16, "stride": 2, "padding": (1, 2)},
     ),
+    "2d depthwise, several lines": (
+        (2, 32, 11, 14),
+        (32, 1, 3, 3),
+        {"groups": 32, "padding": 1},
+    ),
+    "2d depthwise, several lines, stride": (
+        (2, 35, 21, 18),
+        (35, 1, 3, 3),
+        {"groups": 35, "stride": 2, "padding": (4, 1)},
+    ),
+    "2d depthwise, whole vectors, stride": (
+        (1, 48, 19, 15),
+        (48, 1, 3, 3),
+        {"groups": 48, "stride": 2, "padding": ((0, 3), (2, 5))},
+    ),
+    "2d depthwise, five taps": ((1, 40, 13, 12), (40, 1, 5, 5), {"groups": 40, "padding": 2}),
+    "2d depthwise, five taps, stride": (
+        (2, 16, 21, 23),
+        (16, 1, 5, 5),
+        {"groups": 16, "stride": 2, "padding": ((3, 0), (1, 4))},
+    ),
+    "3d depthwise, several lines": (
+        (1, 16, 3, 9, 10),
+        (16, 1, 3, 3, 3),
+        {"groups": 16, "padding": 1},
+    ),
     "2d depthwise, dilation": (
         (2, 9, 15, 12),
         (9, 1, 3, 2),

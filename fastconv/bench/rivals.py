@@ -17,6 +17,7 @@ from scipy import signal
 import fastconv
 import fastconv.functional as F
 from fastconv import nn
+from fastconv._memory import empty
 from fastconv.bench.timing import once
 
 try:
@@ -126,8 +127,14 @@ def fastconv_rival(column, call, inputs, dy):
 
 
 def channels_last(array):
-    """The same logical array, channels innermost in memory, as fastconv's layers return it."""
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+    """The same logical array, channels innermost in memory, as fastconv's layers return it.
+
+    That is large arrays from a cache line on, as PyTorch's copy of the array begins too.
+    """
+    moved = np.moveaxis(array, 1, -1)
+    copy = empty(moved.shape, array.dtype)
+    copy[...] = moved
+    return np.moveaxis(copy, -1, 1)
 
 
 # NumPy --------------------------------------------------------------------------------------

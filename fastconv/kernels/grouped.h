@@ -9,6 +9,8 @@
 #define GROUPED_WIDEST 4 /* channels of a group: a power of two, up to this */
 #define LINE_PIXELS 4
 #define LINE_HEIGHT (VECTOR_REGISTERS / 8) /* lines at once: accumulators of half the registers */
+/* Several lines at once fetch what their next pixels want: on AVX-512's processors that costs. */
+#define LINE_FETCH (VECTOR_REGISTERS < 32)
 #define MOST_LINE_TAPS 5
 #define MOST_LINE_STEP 2
 
@@ -36,6 +38,11 @@ typedef struct {
     void (*line_weight[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
         const void *const *x, const void *dy, void *const *dw, ptrdiff_t rows, ptrdiff_t channels,
         ptrdiff_t pixels, ptrdiff_t inner, ptrdiff_t outer, ptrdiff_t first, ptrdiff_t size);
+    /* of three taps: more sums than these do not stay in registers */
+    void (*tall_weight[MOST_LINE_TAPS + 1][MOST_LINE_STEP + 1])(
+        const void *const *x, const void *dy, ptrdiff_t dy_line, void *const *dw, ptrdiff_t planes,
+        ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t inner, ptrdiff_t outer, ptrdiff_t first,
+        ptrdiff_t size);
     void (*line_edge)(
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t first,
         ptrdiff_t rows, ptrdiff_t taps, ptrdiff_t channels, const void *bias, void *out,

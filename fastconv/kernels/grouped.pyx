@@ -5,7 +5,8 @@ Notes
 Groups have as many outputs as inputs: one, two or four. Vectors run along the channels of all
 groups, four pixels share a load of weights, and the input is read in place through the pointers
 of :mod:`fastconv.kernels.direct`. Groups of one channel whose taps along a line are neighbours go
-line by line, where an input is loaded once for all pixels that read it.
+line by line, where an input is loaded once for all pixels that read it; if the kernel is square,
+several lines at once, which spares reading a line of the input for each line of taps.
 """
 
 from cython cimport floating
@@ -47,6 +48,10 @@ cdef extern from "grouped.h" nogil:
             const void** x, const void* dy, void** dw, Py_ssize_t rows, Py_ssize_t channels,
             Py_ssize_t pixels, Py_ssize_t inner, Py_ssize_t outer, Py_ssize_t first,
             Py_ssize_t size) nogil
+        void (*tall_weight[6][3])(
+            const void** x, const void* dy, Py_ssize_t dy_line, void** dw, Py_ssize_t planes,
+            Py_ssize_t channels, Py_ssize_t pixels, Py_ssize_t inner, Py_ssize_t outer,
+            Py_ssize_t first, Py_ssize_t size) nogil
         void (*line_edge)(
             const void** x, Py_ssize_t shift, const void** w, Py_ssize_t first, Py_ssize_t rows,
             Py_ssize_t taps, Py_ssize_t channels, const void* bias, void* out,
@@ -190,7 +195,13 @@ cdef void _correlate_weight_part(
 def lines_pointers(const Py_ssize_t[::1] frame):
     """Pointers that a thread needs for whole lines."""
     cdef Frame f = read_frame(frame)
-    return f.taps[0] * max(2 * f.taps[1], _height(&f) * f.step[1] + f.taps[1] + 1)
+    return f.taps[0] * (max(f.taps[1], _tall_lines(&f)) + f.taps[1])
+
+
+def lines_at_once(const Py_ssize_t[::1] frame):
+    """Lines of the output that are computed together."""
+    cdef Frame f = read_frame(frame)
+    return _height(&f)
 
 
 def correlate_lines(
@@ -255,23 +266,11 @@ cdef void _correlate_tall(
     const void** lines,
 ) noexcept nogil:
     """LINE_HEIGHT lines of a plane."""
-    cdef Py_ssize_t height = (LINE_HEIGHT - 1) * f.step[1] + f.taps[1], k = 0, a, b, z, v, at
-    cdef Py_ssize_t n = line // f.count[1] // f.count[0], planes = 0
-    cdef Py_ssize_t inner = _inner(f), outer = _outer(f)
+    cdef const void** weights = lines + f.taps[0] * _tall_lines(f)
+    cdef Py_ssize_t planes = _point_planes(x, w, f, channels, line, lines, weights)
+    cdef Py_ssize_t inner = _inner(f), outer = _outer(f), k = 0, at
     cdef Py_ssize_t out_step = f.stride[2] * channels
     cdef Py_ssize_t out_line = f.stride[1] * f.extent[2] * channels
-    cdef const void** weights = lines + f.taps[0] * height
-    for a in range(f.taps[0]):
-        z = line // f.count[1] % f.count[0] * f.step[0] + f.offset[0][a]
-        if not 0 <= z < f.size[0]:
-            continue
-        for b in range(height):
-            v = line % f.count[1] * f.step[1] + f.offset[1][0] + b
-            lines[planes * height + b] = (
-                x + ((n * f.size[0] + z) * f.size[1] + v) * f.size[2] * channels
-                if 0 <= v < f.size[1] else NULL)
-        weights[planes] = w + a * f.taps[1] * f.taps[2] * channels
-        planes += 1
     y += output_place(f, line * f.count[2]) * channels
     while k < f.count[2]:
         if k >= inner and k < outer:
@@ -286,6 +285,32 @@ cdef void _correlate_tall(
                 lines, at * channels, weights, planes, max(-at, 0), min(f.taps[2], f.size[2] - at),
                 channels, bias, y + k * out_step, out_line, epilogue)
             k += 1
+
+
+cdef inline Py_ssize_t _tall_lines(const Frame* f) noexcept nogil:
+    """Lines of a plane of the input that LINE_HEIGHT lines of the output read."""
+    return (LINE_HEIGHT - 1) * f.step[1] + f.taps[1]
+
+
+cdef Py_ssize_t _point_planes(
+    const floating* x, const floating* w, const Frame* f, Py_ssize_t channels, Py_ssize_t line,
+    const void** lines, const void** weights,
+) noexcept nogil:
+    """Point to the lines of all planes that are inside, and to a plane's weights; how many."""
+    cdef Py_ssize_t height = _tall_lines(f), planes = 0, a, b, z, v
+    cdef Py_ssize_t n = line // f.count[1] // f.count[0]
+    for a in range(f.taps[0]):
+        z = line // f.count[1] % f.count[0] * f.step[0] + f.offset[0][a]
+        if not 0 <= z < f.size[0]:
+            continue
+        for b in range(height):
+            v = line % f.count[1] * f.step[1] + f.offset[1][0] + b
+            lines[planes * height + b] = (
+                x + ((n * f.size[0] + z) * f.size[1] + v) * f.size[2] * channels
+                if 0 <= v < f.size[1] else NULL)
+        weights[planes] = w + a * f.taps[1] * f.taps[2] * channels
+        planes += 1
+    return planes
 
 
 cdef void _correlate_line(
@@ -355,7 +380,7 @@ def correlate_weight_lines(
     floating[:, :, ::1] dw,              # OUT  (parts, taps, C): partial sums
     const Py_ssize_t[::1] frame,
     Py_ssize_t span,                     # OPT  lines of a part
-    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, 2 * kernel rows)
+    Py_ssize_t[:, ::1] pointers,         # TEMP (n_threads, lines_pointers())
     int n_threads,
 ):
     """dw[s, t, c] := sum over the pixels p of part s of dy[p, c] x[p, t, c]."""
@@ -373,11 +398,22 @@ cdef void _correlate_weight_lines(
     const floating* x, const floating* dy, floating* dw, const Frame* f, Py_ssize_t channels,
     Py_ssize_t first, Py_ssize_t last, const void** lines,
 ) noexcept nogil:
-    cdef const void** sums = lines + f.taps[0] * f.taps[1]
-    cdef Py_ssize_t line, rows
+    cdef const void** sums = lines + f.taps[0] * max(f.taps[1], _tall_lines(f))
+    cdef Py_ssize_t line = first, line_size = f.count[2] * channels, height = _height(f), rows
+    if (channels * sizeof(floating) % VECTOR_BYTES != 0
+            or grouped_find(sizeof(floating)).tall_weight[f.taps[2]][f.step[2]] == NULL):
+        height = 1
     memset(dw, 0, f.taps[0] * f.taps[1] * f.taps[2] * channels * sizeof(floating))
-    for line in range(first, last):
-        rows = _point_lines(x, dw, f, channels, line, lines, sums)
-        grouped_find(sizeof(floating)).line_weight[f.taps[2]][f.step[2]](
-            lines, dy + line * f.count[2] * channels, <void**> sums, rows, channels, f.count[2],
-            _inner(f), _outer(f), f.offset[2][0], f.size[2])
+    while line < last:
+        if height > 1 and line % f.count[1] + height <= f.count[1] and line + height <= last:
+            rows = _point_planes(x, dw, f, channels, line, lines, sums)
+            grouped_find(sizeof(floating)).tall_weight[f.taps[2]][f.step[2]](
+                lines, dy + line * line_size, line_size, <void**> sums, rows, channels,
+                f.count[2], _inner(f), _outer(f), f.offset[2][0], f.size[2])
+            line += height
+        else:
+            rows = _point_lines(x, dw, f, channels, line, lines, sums)
+            grouped_find(sizeof(floating)).line_weight[f.taps[2]][f.step[2]](
+                lines, dy + line * line_size, <void**> sums, rows, channels, f.count[2],
+                _inner(f), _outer(f), f.offset[2][0], f.size[2])
+            line += 1

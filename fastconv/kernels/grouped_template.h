@@ -169,13 +169,20 @@ BODY void NAME(tall_of)(
         UNROLLED
         for (int h = 0; h < LINE_HEIGHT; h++)
             UNROLLED
-            for (int p = 0; p < LINE_PIXELS; p++) y[h][p] = *(const V *)(bias + c);
+            for (int p = 0; p < LINE_PIXELS; p++) {
+                y[h][p] = *(const V *)(bias + c);
+                if (LINE_FETCH)
+                    PREFETCH_TO_WRITE(out + h * out_line + (p + LINE_PIXELS) * out_step + c);
+            }
         for (ptrdiff_t a = 0; a < planes; a++) {
             const T *weights = (const T *)w[a] + c;
             UNROLLED
             for (int r = 0; r < lines; r++) {
                 if (x[a * lines + r] == NULL) continue;
                 const T *at = (const T *)x[a * lines + r] + shift + c;
+                if (LINE_FETCH && r >= lines - LINE_HEIGHT * S)
+                    for (int j = R - S; j < (LINE_PIXELS - 1) * S + R; j++)
+                        PREFETCH_TO_READ(at + (j + LINE_PIXELS * S) * channels);
                 UNROLLED
                 for (int j = 0; j < (LINE_PIXELS - 1) * S + R; j++) {
                     V value = *(const V *)(at + j * channels);
@@ -308,6 +315,71 @@ BODY void NAME(line_weight_of)(
             }
 }
 
+/* s[b][t] += sum over h and the P pixels p of x[h * S + b][(p * S + t) * channels] * dy[h][p],
+ * where tap t is in [low, high). */
+BODY void NAME(tall_products)(
+    int R, int S, int P, const void *const *x, ptrdiff_t shift, const T *dy, ptrdiff_t dy_line,
+    ptrdiff_t channels, ptrdiff_t low, ptrdiff_t high, V s[MOST_LINE_TAPS][MOST_LINE_TAPS])
+{
+    V grad[LINE_HEIGHT][LINE_PIXELS];
+    UNROLLED
+    for (int h = 0; h < LINE_HEIGHT; h++)
+        UNROLLED
+        for (int p = 0; p < P; p++) grad[h][p] = *(const V *)(dy + h * dy_line + p * channels);
+    UNROLLED
+    for (int r = 0; r < (LINE_HEIGHT - 1) * S + R; r++) {
+        if (x[r] == NULL) continue;
+        const T *at = (const T *)x[r] + shift;
+        UNROLLED
+        for (int j = 0; j < (P - 1) * S + R; j++) {
+            if (P == 1 && (j < low || j >= high)) continue;
+            V value = *(const V *)(at + j * channels);
+            UNROLLED
+            for (int h = 0; h < LINE_HEIGHT; h++)
+                UNROLLED
+                for (int p = 0; p < P; p++) {
+                    const int b = r - h * S, t = j - p * S;
+                    if (b >= 0 && b < R && t >= 0 && t < R) s[b][t] += value * grad[h][p];
+                }
+        }
+    }
+}
+
+/* As line_weight_of for LINE_HEIGHT lines at once, `dy_line` values apart, and a square kernel: an
+ * input is loaded once for all pixels that read it, and all sums stay in registers. Lines of the
+ * input are given as to tall_of; the channels are whole vectors. */
+BODY void NAME(tall_weight_of)(
+    int R, int S, const void *const *x, const T *dy, ptrdiff_t dy_line, void *const *dw,
+    ptrdiff_t planes, ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t inner, ptrdiff_t outer,
+    ptrdiff_t first, ptrdiff_t size)
+{
+    for (ptrdiff_t c = 0; c < planes * channels; c += LANES) {
+        const ptrdiff_t a = c / channels, k = c % channels;
+        const void *const *lines = x + a * ((LINE_HEIGHT - 1) * S + R);
+        V s[MOST_LINE_TAPS][MOST_LINE_TAPS];
+        UNROLLED
+        for (int b = 0; b < R; b++)
+            UNROLLED
+            for (int t = 0; t < R; t++) s[b][t] = (V){0};
+        for (ptrdiff_t p = 0; p < pixels;) {
+            const ptrdiff_t place = first + p * S;
+            if (p >= inner && p + LINE_PIXELS <= outer) {
+                NAME(tall_products)(R, S, LINE_PIXELS, lines, place * channels + k,
+                                    dy + p * channels + k, dy_line, channels, 0, R, s);
+                p += LINE_PIXELS;
+            } else {
+                NAME(tall_products)(R, S, 1, lines, place * channels + k, dy + p * channels + k,
+                                    dy_line, channels, -place, size - place, s);
+                p++;
+            }
+        }
+        UNROLLED
+        for (int b = 0; b < R; b++)
+            UNROLLED
+            for (int t = 0; t < R; t++) *(V *)((T *)dw[a] + (b * R + t) * channels + k) += s[b][t];
+    }
+}
+
 #define DEFINE_LINE(R, S)                                                                       \
     static void NAME(line##R##_##S)(                                                            \
         const void *const *x, ptrdiff_t shift, const void *const *w, ptrdiff_t rows,            \
@@ -346,6 +418,15 @@ BODY void NAME(line_weight_of)(
         NAME(tall_edge_of)(R, S, x, shift, w, planes, first, last, channels, bias, out,         \
                            out_line, epilogue);                                                 \
     }
+#define DEFINE_TALL_WEIGHT(R, S)                                                                \
+    static void NAME(tall_weight##R##_##S)(                                                     \
+        const void *const *x, const void *dy, ptrdiff_t dy_line, void *const *dw,               \
+        ptrdiff_t planes, ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t inner,                \
+        ptrdiff_t outer, ptrdiff_t first, ptrdiff_t size)                                       \
+    {                                                                                           \
+        NAME(tall_weight_of)(R, S, x, dy, dy_line, dw, planes, channels, pixels, inner, outer,  \
+                             first, size);                                                      \
+    }
 DEFINE_LINE(1, 1)
 DEFINE_LINE(2, 1)
 DEFINE_LINE(3, 1)
@@ -356,8 +437,11 @@ DEFINE_TALL(3, 1)
 DEFINE_TALL(3, 2)
 DEFINE_TALL(5, 1)
 DEFINE_TALL(5, 2)
+DEFINE_TALL_WEIGHT(3, 1)
+DEFINE_TALL_WEIGHT(3, 2)
 #undef DEFINE_LINE
 #undef DEFINE_TALL
+#undef DEFINE_TALL_WEIGHT
 
 #define DEFINE_GROUPED(W)                                                                       \
     static void NAME(tile##W)(                                                                  \
@@ -404,6 +488,10 @@ static const grouped_kernels NAME(kernels) = {
      {NULL, NAME(line_weight3_1), NAME(line_weight3_2)},
      {NULL},
      {NULL, NAME(line_weight5_1), NAME(line_weight5_2)}},
+    {{NULL},
+     {NULL},
+     {NULL},
+     {NULL, NAME(tall_weight3_1), NAME(tall_weight3_2)}},
     NAME(line_edge)};
 
 #undef V
