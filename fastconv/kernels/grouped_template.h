@@ -228,8 +228,9 @@ BODY void NAME(tall_edge_of)(
             for (int r = 0; r < lines; r++) {
                 if (x[a * lines + r] == NULL) continue;
                 for (ptrdiff_t t = first; t < last; t++) {
-                    V value = *(const V *)((const T *)x[a * lines + r] + shift + t * channels + c);
-                    const T *weights = (const T *)w[a] + t * channels + c;
+                    const ptrdiff_t place = t * channels + c;
+                    V value = *(const V *)((const T *)x[a * lines + r] + (shift + place));
+                    const T *weights = (const T *)w[a] + place;
                     UNROLLED
                     for (int h = 0; h < LINE_HEIGHT; h++)
                         if (r - h * S >= 0 && r - h * S < R)
@@ -329,11 +330,10 @@ BODY void NAME(tall_products)(
     UNROLLED
     for (int r = 0; r < (LINE_HEIGHT - 1) * S + R; r++) {
         if (x[r] == NULL) continue;
-        const T *at = (const T *)x[r] + shift;
         UNROLLED
         for (int j = 0; j < (P - 1) * S + R; j++) {
             if (P == 1 && (j < low || j >= high)) continue;
-            V value = *(const V *)(at + j * channels);
+            V value = *(const V *)((const T *)x[r] + (shift + j * channels));
             UNROLLED
             for (int h = 0; h < LINE_HEIGHT; h++)
                 UNROLLED
