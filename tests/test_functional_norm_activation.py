@@ -35,6 +35,8 @@ def assert_near(result, expected, dtype, factor=1):
 
 
 SHAPES = [(6, 3), (1, 4, 5), (4, 3, 7), (2, 3, 5, 4), (3, 1, 4, 5), (2, 17, 9, 6), (2, 3, 2, 4, 3)]
+# Sums of several blocks and runs, of rows that are worked on one and many at a time
+SHAPES += [(3, 5, 4001), (2, 130, 3, 100), (2, 1, 5000)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 

@@ -57,5 +57,6 @@ def channel_sums(x):
     block, blocks = block_rows(rows, channels, x.itemsize)
     sums = np.empty((blocks, channels))
     threads = threads_for(x.size)
-    norm.column_sums(x, sums, block, workspace(threads, channels, x.dtype), threads)
+    work = workspace(threads, norm.lanes_of(channels), x.dtype)
+    norm.column_sums(x, sums, block, work, threads)
     return sums.sum(axis=0)

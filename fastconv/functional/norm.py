@@ -354,8 +354,8 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
     else:
         mean, var = (np.array(r, np.float64) for r in running)
     w, b = (None if array is None else np.ascontiguousarray(array) for array in (w, b))
-    inverse = np.empty(shape[1])
-    centre, scale, shift = np.empty((3, shape[1]), dtype)
+    inverse, lanes = np.empty(shape[1]), kernels.lanes_of(shape[1])
+    centre, scale, shift = np.empty((3, lanes), dtype)
     kernels.factors(mean, var, eps, inverse, centre, scale, shift, w, b)
     y = empty(rows.shape, dtype)
     threads = threads_for(rows.size)
@@ -369,7 +369,7 @@ def _batch_norm_rule(needs, x, w, b, residual, *, running, training, momentum, e
         sums = backward_sums(rows, dy, centre, scale, shift, result, act, kept)
         if kept is not None:
             dy, act = kept, NONE
-        factors, (dw, db) = np.empty((3, shape[1]), dtype), np.empty((2, shape[1]), dtype)
+        factors, (dw, db) = np.empty((3, lanes), dtype), np.empty((2, shape[1]), dtype)
         depends = count if training else 0
         kernels.gradient_factors(*sums, mean, inverse, centre, w, depends, *factors, dw, db)
         dx = None
@@ -538,7 +538,7 @@ def moments(rows):
     block, blocks = block_rows(count, channels, rows.itemsize)
     means, squares = np.empty((2, blocks, channels))
     threads = threads_for(rows.size)
-    work = workspace(threads, 2 * channels, rows.dtype)
+    work = workspace(threads, 2 * kernels.lanes_of(channels), rows.dtype)
     kernels.moments(rows, means, squares, block, work, threads)
     mean, var = np.empty((2, channels))
     kernels.join_moments(means, squares, block, count, mean, var)
@@ -553,7 +553,7 @@ def backward_sums(rows, dy, mean, scale, shift, y, activation, kept):
     block, blocks = block_rows(count, channels, rows.itemsize)
     sums, products = np.empty((2, blocks, channels))
     threads = threads_for(rows.size)
-    work = workspace(threads, 3 * channels, rows.dtype)
+    work = workspace(threads, 3 * len(mean), rows.dtype)
     kernels.backward_sums(
         rows, dy, mean, scale, shift, y, *activation, kept, sums, products, block, work, threads
     )

@@ -27,7 +27,7 @@ from fastconv.kernels.im2col cimport Frame, classify, roll, unroll
 from fastconv.kernels.layout cimport Strided, copy_strided
 from fastconv.kernels.norm cimport (
     backward_row, block_backward_sums, block_moments, found_factors, found_gradient_factors,
-    joined_moments, normalize_row, sum_rows,
+    joined_moments, lanes_of, normalize_row, sum_rows,
 )
 from fastconv.kernels.planes cimport PIECE, Outside, correlate_planes
 from fastconv.kernels.pool cimport Spans, max_line, max_line_backward, sum_line, sum_line_backward
@@ -960,7 +960,7 @@ cdef Sums _lay_bias(const View* dy, int threads, Memory* m) noexcept nogil:
     cdef Sums op
     op.block = _block(dy)
     op.blocks = _ceil(_rows(dy), op.block)
-    op.row = _row(dy.size[1], dy.itemsize)
+    op.row = _row(lanes_of(dy.size[1]), dy.itemsize)
     op.rows = _take_ordered(m, dy, CHANNELS_LAST)
     op.sums = <double*> _take(m, _times(op.blocks, dy.size[1]), sizeof(double))
     op.work = <char*> _take(m, _times(threads, op.row), dy.itemsize)
@@ -1550,7 +1550,7 @@ cdef struct Norm:
     double* products
     char* work          # of each thread
     Py_ssize_t row
-    char* vectors       # six of C values
+    char* vectors       # six of `lanes` values
 
 
 cdef Norm _lay_norm(
@@ -1559,7 +1559,7 @@ cdef Norm _lay_norm(
     """y and dy, and `sums` over rows, where there are any."""
     cdef Norm op
     cdef Py_ssize_t channels = x.size[1]
-    op.block, op.row = _block(x), _row(_times(3, channels), x.itemsize)
+    op.block, op.row = _block(x), _row(_times(3, lanes_of(channels)), x.itemsize)
     op.blocks = _ceil(_rows(x), op.block) if sums else 0
     op.x = _take_ordered(m, x, CHANNELS_LAST)
     op.y = _take_ordered(m, y, CHANNELS_LAST) if y != NULL else NULL
@@ -1567,7 +1567,7 @@ cdef Norm _lay_norm(
     op.sums = <double*> _take(m, _times(op.blocks, channels), sizeof(double))
     op.products = <double*> _take(m, _times(op.blocks, channels), sizeof(double))
     op.work = <char*> _take(m, _times(threads, op.row) if sums else 0, x.itemsize)
-    op.vectors = <char*> _take(m, _times(6, channels), x.itemsize)
+    op.vectors = <char*> _take(m, _times(6, lanes_of(channels)), x.itemsize)
     return op
 
 
@@ -1686,14 +1686,16 @@ cdef void _normalize(
 ) noexcept nogil:
     cdef const floating* x = <const floating*> op.x
     cdef floating* y = <floating*> op.y
-    cdef Py_ssize_t channels = v.size[1], i
+    cdef Py_ssize_t channels = v.size[1], lanes = lanes_of(channels), size = _rows(v) * channels
+    cdef Py_ssize_t i, at
     cdef floating* centre = <floating*> op.vectors
-    cdef floating* scale = centre + channels
-    cdef floating* shift = scale + channels
-    found_factors(mean, inverse, weight, bias, channels, centre, scale, shift)
-    for i in prange(_rows(v), schedule="guided", num_threads=threads):
-        normalize_row(x + i * channels, centre, scale, shift, <const floating*> NULL,
-                      <floating> 1, <floating> INFINITY, y + i * channels, channels)
+    cdef floating* scale = centre + lanes
+    cdef floating* shift = scale + lanes
+    found_factors(mean, inverse, weight, bias, channels, lanes, centre, scale, shift)
+    for i in prange((size + lanes - 1) // lanes, schedule="guided", num_threads=threads):
+        at = i * lanes
+        normalize_row(x + at, centre, scale, shift, <const floating*> NULL, <floating> 1,
+                      <floating> INFINITY, y + at, min(lanes, size - at))
 
 
 cdef int64_t batch_norm_infer_workspace(
@@ -1843,29 +1845,31 @@ cdef void _run_norm_backward(
     cdef const floating* dy = <const floating*> op.dy
     cdef floating* dx = <floating*> op.y
     cdef floating* work = <floating*> op.work
-    cdef Py_ssize_t channels = v.size[1], rows = _rows(v), b, c, i
+    cdef Py_ssize_t channels = v.size[1], rows = _rows(v), b, c, i, at
+    cdef Py_ssize_t lanes = lanes_of(channels), size = rows * channels
     cdef floating* centre = <floating*> op.vectors
-    cdef floating* factor = centre + channels
-    cdef floating* tilt = factor + channels
-    cdef floating* offset = tilt + channels
+    cdef floating* factor = centre + lanes
+    cdef floating* tilt = factor + lanes
+    cdef floating* offset = tilt + lanes
     cdef floating one = 1, top = INFINITY
-    for c in range(channels):
-        centre[c] = <floating> mean[c]
+    for c in range(lanes):
+        centre[c] = <floating> mean[c % channels]
     with parallel(num_threads=threads):
         for b in prange(op.blocks, schedule="guided"):
             # without an activation, neither scale nor shift is read
             block_backward_sums(
                 x + b * op.block * channels, dy + b * op.block * channels, centre, centre, centre,
                 <const floating*> NULL, one, top, <floating*> NULL,
-                min(op.block, rows - b * op.block), channels, work + threadid() * op.row,
+                min(op.block, rows - b * op.block), channels, lanes, work + threadid() * op.row,
                 op.sums + b * channels, op.products + b * channels)
     found_gradient_factors(
-        op.sums, op.products, op.blocks, mean, inverse, centre, weight, rows, channels, factor,
-        tilt, offset, dweight, dbias)
+        op.sums, op.products, op.blocks, mean, inverse, centre, weight, rows, channels, lanes,
+        factor, tilt, offset, dweight, dbias)
     if by_input:
-        for i in prange(rows, schedule="guided", num_threads=threads):
-            backward_row(x + i * channels, dy + i * channels, centre, centre, centre, one, top,
-                         factor, tilt, offset, dx + i * channels, channels)
+        for i in prange((size + lanes - 1) // lanes, schedule="guided", num_threads=threads):
+            at = i * lanes
+            backward_row(x + at, dy + at, centre, centre, centre, one, top, factor, tilt, offset,
+                         dx + at, min(lanes, size - at))
 
 
 # The table -------------------------------------------------------------------------------------

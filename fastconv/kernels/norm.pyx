@@ -5,6 +5,10 @@ Notes
 Sums run over fixed blocks of rows, in ``floating`` over ``RUN`` rows and in double from
 there, and the blocks are added in order: accurate, and the same for any number of
 threads. A block is small enough to be read a second time from cache.
+
+Rows of few channels are worked on several at a time, as one row of ``lanes`` values: a loop over 16
+channels costs more to begin than to run, and would wait for the sums that the row before has only
+just stored. Vectors of one value for each channel are then repeated for each of these rows.
 """
 
 from cython cimport floating
@@ -15,13 +19,35 @@ from fastconv.kernels.activation cimport act, act_gradient
 
 cdef enum:
     RUN = 64
+    LANES = 128
+
+
+cpdef Py_ssize_t lanes_of(Py_ssize_t channels) noexcept nogil:
+    """The values of as many rows of so many channels as are worked on at a time."""
+    return channels * max(1, LANES // max(1, channels))
+
+
+cdef inline void repeat(floating* values, Py_ssize_t channels, Py_ssize_t lanes) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(channels, lanes):
+        values[c] = values[c - channels]
+
+
+cdef inline void add_lanes(
+    const floating* run, Py_ssize_t channels, Py_ssize_t lanes, double* sums,
+) noexcept nogil:
+    cdef Py_ssize_t _row, c
+    for _row in range(lanes // max(1, channels)):
+        for c in range(channels):  # vectorised
+            sums[c] += run[c]
+        run += channels
 
 
 def column_sums(
     const floating[:, ::1] x,         # IN   (P, C)
     double[:, ::1] sums,              # OUT  (blocks, C)
     Py_ssize_t block,                 # OPT  rows of a block
-    floating[:, ::1] work,            # TEMP (n_threads, C)
+    floating[:, ::1] work,            # TEMP (n_threads, lanes)
     int n_threads,
 ):
     """sums[b] := the sum of the rows of block b."""
@@ -35,19 +61,19 @@ def column_sums(
 cdef void sum_rows(
     const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* run, double* sums,
 ) noexcept nogil:
-    cdef Py_ssize_t part, top, _i, c
+    cdef Py_ssize_t lanes = lanes_of(channels), left = rows * channels, width, _i, c
     for c in range(channels):
         sums[c] = 0
-    for part in range((rows + RUN - 1) // RUN):
-        top = part * RUN
-        for c in range(channels):
+    while left:
+        for c in range(lanes):
             run[c] = 0
-        for _i in range(min(RUN, rows - top)):
-            for c in range(channels):  # vectorised
+        for _i in range(RUN):
+            width = min(lanes, left)
+            for c in range(width):  # vectorised
                 run[c] += x[c]
-            x += channels
-        for c in range(channels):  # vectorised
-            sums[c] += run[c]
+            x += width
+            left -= width
+        add_lanes(run, channels, lanes, sums)
 
 
 def moments(
@@ -55,7 +81,7 @@ def moments(
     double[:, ::1] means,             # OUT  (blocks, C)
     double[:, ::1] squares,           # OUT  (blocks, C): sums of (x - mean of the block)^2
     Py_ssize_t block,
-    floating[:, ::1] work,            # TEMP (n_threads, 2 C)
+    floating[:, ::1] work,            # TEMP (n_threads, 2 lanes)
     int n_threads,
 ):
     """Mean and sum of squared deviations of each block; the caller combines them."""
@@ -71,23 +97,25 @@ cdef void block_moments(
     const floating* x, Py_ssize_t rows, Py_ssize_t channels, floating* work,
     double* means, double* squares,
 ) noexcept nogil:
-    cdef Py_ssize_t part, top, i, c
+    cdef Py_ssize_t lanes = lanes_of(channels), left = rows * channels, width, _i, c
     cdef floating* run = work
-    cdef floating* centre = work + channels
+    cdef floating* centre = work + lanes
     sum_rows(x, rows, channels, run, means)
     for c in range(channels):  # vectorised
         means[c] /= rows
         centre[c] = <floating> means[c]
         squares[c] = 0
-    for part in range((rows + RUN - 1) // RUN):
-        top = part * RUN
-        for c in range(channels):
+    repeat(centre, channels, lanes)
+    while left:
+        for c in range(lanes):
             run[c] = 0
-        for i in range(top, min(top + RUN, rows)):
-            for c in range(channels):  # vectorised
-                run[c] += (x[i * channels + c] - centre[c]) * (x[i * channels + c] - centre[c])
-        for c in range(channels):  # vectorised
-            squares[c] += run[c]
+        for _i in range(RUN):
+            width = min(lanes, left)
+            for c in range(width):  # vectorised
+                run[c] += (x[c] - centre[c]) * (x[c] - centre[c])
+            x += width
+            left -= width
+        add_lanes(run, channels, lanes, squares)
     # The centre is the mean rounded to floating: sum (x - m)^2 = sum (x - c)^2 - n (c - m)^2.
     for c in range(channels):  # vectorised
         squares[c] -= rows * (centre[c] - means[c]) ** 2
@@ -146,9 +174,9 @@ def factors(
     const double[::1] var,            # IN   (C)
     double eps,
     double[::1] inverse,              # OUT  (C): 1 / sqrt(var + eps)
-    floating[::1] centre,             # OUT  (C): the mean, rounded
-    floating[::1] scale,              # OUT  (C)
-    floating[::1] shift,              # OUT  (C)
+    floating[::1] centre,             # OUT  (lanes): the mean, rounded
+    floating[::1] scale,              # OUT  (lanes)
+    floating[::1] shift,              # OUT  (lanes)
     const floating[::1] weight,       # IN   (C), or None
     const floating[::1] bias,         # IN   (C), or None
 ):
@@ -157,8 +185,8 @@ def factors(
     for c in range(channels):
         inverse[c] = 1 / sqrt(var[c] + eps)
     if channels:
-        found_factors(&mean[0], &inverse[0], _first(weight), _first(bias), channels, &centre[0],
-                      &scale[0], &shift[0])
+        found_factors(&mean[0], &inverse[0], _first(weight), _first(bias), channels,
+                      centre.shape[0], &centre[0], &scale[0], &shift[0])
 
 
 cdef inline const floating* _first(const floating[::1] values) noexcept:
@@ -169,7 +197,7 @@ cdef inline const floating* _first(const floating[::1] values) noexcept:
 
 cdef void found_factors(
     const double* mean, const double* inverse, const floating* weight, const floating* bias,
-    Py_ssize_t channels, floating* centre, floating* scale, floating* shift,
+    Py_ssize_t channels, Py_ssize_t lanes, floating* centre, floating* scale, floating* shift,
 ) noexcept nogil:
     cdef Py_ssize_t c
     cdef double gain
@@ -179,60 +207,69 @@ cdef void found_factors(
         # the mean is rounded, so the shift makes up for what that loses
         shift[c] = <floating> (
             (bias[c] if bias != NULL else 0.) + (centre[c] - mean[c]) * gain)
+    repeat(centre, channels, lanes)
+    repeat(scale, channels, lanes)
+    repeat(shift, channels, lanes)
 
 
 def normalize(
     const floating[:, ::1] x,         # IN   (P, C)
-    const floating[::1] mean,         # IN   (C)
-    const floating[::1] scale,        # IN   (C)
-    const floating[::1] shift,        # IN   (C)
+    const floating[::1] mean,         # IN   (lanes), or any other number of whole rows
+    const floating[::1] scale,        # IN   (lanes)
+    const floating[::1] shift,        # IN   (lanes)
     residual,                         # IN   (P, C) of x's dtype, or None
     floating slope, floating top,     # OPT  of the activation
     floating[:, ::1] y,               # OUT  (P, C)
     int n_threads,
 ):
     """y := act((x - mean) * scale + shift + residual)."""
-    cdef Py_ssize_t i, channels = x.shape[1]
-    cdef const floating[:, ::1] added = x if residual is None else residual
+    cdef Py_ssize_t i, at, lanes = mean.shape[0], size = x.shape[0] * x.shape[1]
     cdef bint adds = residual is not None
-    for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):
-        normalize_row(&x[i, 0], &mean[0], &scale[0], &shift[0], &added[i, 0] if adds else NULL,
-                      slope, top, &y[i, 0], channels)
+    cdef const floating[:, ::1] added = residual if adds else x
+    cdef const floating* source = &x[0, 0]
+    cdef const floating* more = &added[0, 0]
+    cdef floating* target = &y[0, 0]
+    for i in prange((size + lanes - 1) // lanes, schedule="guided", nogil=True,
+                    num_threads=n_threads):
+        at = i * lanes
+        normalize_row(source + at, &mean[0], &scale[0], &shift[0],
+                      more + at if adds else NULL, slope, top, target + at,
+                      min(lanes, size - at))
 
 
 cdef void normalize_row(
     const floating* x, const floating* mean, const floating* scale, const floating* shift,
-    const floating* residual, floating slope, floating top, floating* y, Py_ssize_t channels,
+    const floating* residual, floating slope, floating top, floating* y, Py_ssize_t width,
 ) noexcept nogil:
     cdef Py_ssize_t c
     if slope == 1:
         if residual == NULL:
-            for c in range(channels):  # vectorised
+            for c in range(width):  # vectorised
                 y[c] = (x[c] - mean[c]) * scale[c] + shift[c]
         else:
-            for c in range(channels):  # vectorised
+            for c in range(width):  # vectorised
                 y[c] = (x[c] - mean[c]) * scale[c] + shift[c] + residual[c]
     elif residual == NULL:
-        for c in range(channels):  # vectorised
+        for c in range(width):  # vectorised
             y[c] = act((x[c] - mean[c]) * scale[c] + shift[c], slope, top)
     else:
-        for c in range(channels):  # vectorised
+        for c in range(width):  # vectorised
             y[c] = act((x[c] - mean[c]) * scale[c] + shift[c] + residual[c], slope, top)
 
 
 def backward_sums(
     const floating[:, ::1] x,         # IN   (P, C)
     const floating[:, ::1] dy,        # IN   (P, C)
-    const floating[::1] mean,         # IN   (C)
-    const floating[::1] scale,        # IN   (C)
-    const floating[::1] shift,        # IN   (C)
+    const floating[::1] mean,         # IN   (lanes), or any other number of whole rows
+    const floating[::1] scale,        # IN   (lanes)
+    const floating[::1] shift,        # IN   (lanes)
     y,                                # IN   (P, C) with a residual, else None
     floating slope, floating top,     # OPT  of the activation
     g,                                # OUT  (P, C) with a residual, else None
     double[:, ::1] sums,              # OUT  (blocks, C): sums of g
     double[:, ::1] products,          # OUT  (blocks, C): sums of g (x - mean)
     Py_ssize_t block,
-    floating[:, ::1] work,            # TEMP (n_threads, 3 C)
+    floating[:, ::1] work,            # TEMP (n_threads, 3 lanes)
     int n_threads,
 ):
     """g := dy act', and the two sums over rows that the gradients of a normalisation need.
@@ -252,46 +289,48 @@ def backward_sums(
                 &x[b * block, 0], &dy[b * block, 0], &mean[0], &scale[0], &shift[0],
                 &results[b * block, 0] if keeps else NULL, slope, top,
                 &kept[b * block, 0] if keeps else NULL,
-                min(block, x.shape[0] - b * block), x.shape[1], &work[threadid(), 0],
-                &sums[b, 0], &products[b, 0])
+                min(block, x.shape[0] - b * block), x.shape[1], mean.shape[0],
+                &work[threadid(), 0], &sums[b, 0], &products[b, 0])
 
 
 cdef void block_backward_sums(
     const floating* x, const floating* dy, const floating* mean, const floating* scale,
     const floating* shift, const floating* y, floating slope, floating top, floating* g,
-    Py_ssize_t rows, Py_ssize_t channels, floating* work, double* sums, double* products,
+    Py_ssize_t rows, Py_ssize_t channels, Py_ssize_t lanes, floating* work, double* sums,
+    double* products,
 ) noexcept nogil:
-    cdef Py_ssize_t part, _i, c
+    cdef Py_ssize_t left = rows * channels, width, _i, c
     cdef floating* run = work
-    cdef floating* run_product = work + channels
-    cdef floating* row = work + 2 * channels
+    cdef floating* run_product = work + lanes
+    cdef floating* row = work + 2 * lanes
     cdef const floating* flow
     for c in range(channels):
         sums[c] = products[c] = 0
-    for part in range((rows + RUN - 1) // RUN):
-        for c in range(channels):
+    while left:
+        for c in range(lanes):
             run[c] = run_product[c] = 0
-        for _i in range(min(RUN, rows - part * RUN)):
+        for _i in range(RUN):
+            width = min(lanes, left)
             flow = dy
             if g != NULL:
-                for c in range(channels):  # vectorised
+                for c in range(width):  # vectorised
                     g[c] = act_gradient(dy[c], y[c], slope, top)
                 flow = g
-                y += channels
-                g += channels
+                y += width
+                g += width
             elif slope != 1:
-                for c in range(channels):  # vectorised
+                for c in range(width):  # vectorised
                     row[c] = act_gradient(
                         dy[c], (x[c] - mean[c]) * scale[c] + shift[c], slope, top)
                 flow = row
-            for c in range(channels):  # vectorised
+            for c in range(width):  # vectorised
                 run[c] += flow[c]
                 run_product[c] += flow[c] * (x[c] - mean[c])
-            x += channels
-            dy += channels
-        for c in range(channels):  # vectorised
-            sums[c] += run[c]
-            products[c] += run_product[c]
+            x += width
+            dy += width
+            left -= width
+        add_lanes(run, channels, lanes, sums)
+        add_lanes(run_product, channels, lanes, products)
 
 
 def gradient_factors(
@@ -299,12 +338,12 @@ def gradient_factors(
     const double[:, ::1] products,    # IN   (blocks, C)
     const double[::1] mean,           # IN   (C)
     const double[::1] inverse,        # IN   (C)
-    const floating[::1] centre,       # IN   (C)
+    const floating[::1] centre,       # IN   (lanes)
     const floating[::1] weight,       # IN   (C), or None
     Py_ssize_t count,                 # OPT  rows; 0 where mean and inverse do not depend on them
-    floating[::1] factor,             # OUT  (C)
-    floating[::1] tilt,               # OUT  (C)
-    floating[::1] offset,             # OUT  (C)
+    floating[::1] factor,             # OUT  (lanes)
+    floating[::1] tilt,               # OUT  (lanes)
+    floating[::1] offset,             # OUT  (lanes)
     floating[::1] dweight,            # OUT  (C)
     floating[::1] dbias,              # OUT  (C)
 ):
@@ -312,15 +351,15 @@ def gradient_factors(
     if mean.shape[0]:
         found_gradient_factors(
             &sums[0, 0], &products[0, 0], sums.shape[0], &mean[0], &inverse[0], &centre[0],
-            _first(weight), count, mean.shape[0], &factor[0], &tilt[0], &offset[0], &dweight[0],
-            &dbias[0])
+            _first(weight), count, mean.shape[0], factor.shape[0], &factor[0], &tilt[0],
+            &offset[0], &dweight[0], &dbias[0])
 
 
 cdef void found_gradient_factors(
     const double* sums, const double* products, Py_ssize_t blocks, const double* mean,
     const double* inverse, const floating* centre, const floating* weight, Py_ssize_t count,
-    Py_ssize_t channels, floating* factor, floating* tilt, floating* offset, floating* dweight,
-    floating* dbias,
+    Py_ssize_t channels, Py_ssize_t lanes, floating* factor, floating* tilt, floating* offset,
+    floating* dweight, floating* dbias,
 ) noexcept nogil:
     """dx = scale (dy - mean(dy) - xhat mean(dy xhat)), xhat = (x - mean) inverse."""
     cdef Py_ssize_t b, c
@@ -341,39 +380,47 @@ cdef void found_gradient_factors(
             dweight[c] = <floating> (product * inverse[c])
         if dbias != NULL:
             dbias[c] = <floating> total
+    repeat(factor, channels, lanes)
+    repeat(tilt, channels, lanes)
+    repeat(offset, channels, lanes)
 
 
 def backward_input(
     const floating[:, ::1] x,         # IN   (P, C)
     const floating[:, ::1] dy,        # IN   (P, C): g with a residual
-    const floating[::1] mean,         # IN   (C)
-    const floating[::1] scale,        # IN   (C)
-    const floating[::1] shift,        # IN   (C)
+    const floating[::1] mean,         # IN   (lanes), or any other number of whole rows
+    const floating[::1] scale,        # IN   (lanes)
+    const floating[::1] shift,        # IN   (lanes)
     floating slope, floating top,     # OPT  of the activation; none with a residual
-    const floating[::1] factor,       # IN   (C)
-    const floating[::1] tilt,         # IN   (C)
-    const floating[::1] offset,       # IN   (C)
+    const floating[::1] factor,       # IN   (lanes)
+    const floating[::1] tilt,         # IN   (lanes)
+    const floating[::1] offset,       # IN   (lanes)
     floating[:, ::1] dx,              # OUT  (P, C)
     int n_threads,
 ):
     """dx := factor * g + tilt * (x - mean) + offset."""
-    cdef Py_ssize_t i
-    for i in prange(x.shape[0], schedule="guided", nogil=True, num_threads=n_threads):
-        backward_row(&x[i, 0], &dy[i, 0], &mean[0], &scale[0], &shift[0], slope, top,
-                     &factor[0], &tilt[0], &offset[0], &dx[i, 0], x.shape[1])
+    cdef Py_ssize_t i, at, lanes = mean.shape[0], size = x.shape[0] * x.shape[1]
+    cdef const floating* source = &x[0, 0]
+    cdef const floating* flow = &dy[0, 0]
+    cdef floating* target = &dx[0, 0]
+    for i in prange((size + lanes - 1) // lanes, schedule="guided", nogil=True,
+                    num_threads=n_threads):
+        at = i * lanes
+        backward_row(source + at, flow + at, &mean[0], &scale[0], &shift[0], slope, top,
+                     &factor[0], &tilt[0], &offset[0], target + at, min(lanes, size - at))
 
 
 cdef void backward_row(
     const floating* x, const floating* dy, const floating* mean, const floating* scale,
     const floating* shift, floating slope, floating top, const floating* factor,
-    const floating* tilt, const floating* offset, floating* dx, Py_ssize_t channels,
+    const floating* tilt, const floating* offset, floating* dx, Py_ssize_t width,
 ) noexcept nogil:
     cdef Py_ssize_t c
     if slope == 1:
-        for c in range(channels):  # vectorised
+        for c in range(width):  # vectorised
             dx[c] = factor[c] * dy[c] + tilt[c] * (x[c] - mean[c]) + offset[c]
     else:
-        for c in range(channels):  # vectorised
+        for c in range(width):  # vectorised
             dx[c] = (factor[c] * act_gradient(dy[c], (x[c] - mean[c]) * scale[c] + shift[c],
                                               slope, top)
                      + tilt[c] * (x[c] - mean[c]) + offset[c])
