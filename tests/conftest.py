@@ -12,7 +12,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from strategies import layouts
 
 import fastconv
@@ -121,6 +121,21 @@ def forward_backward(function, *arrays, grad=None):
         assert tensor.grad.shape == tensor.shape
         assert tensor.grad.dtype == tensor.dtype
     return out.data, [tensor.grad for tensor in tensors]
+
+
+def assert_gradient_is_added(function, x, w, rng, atol=0):
+    """The gradient by an array that a later operator uses too is the sum of both, walk by walk."""
+    grad, other = integers(rng, function(x, w).shape, x.dtype), integers(rng, x.shape, x.dtype)
+    _, (alone, by_weight) = forward_backward(function, x, w, grad=grad)
+    leaf, weight = (fastconv.Tensor(array, requires_grad=True) for array in (x, w))
+    both = leaf * 1  # what is recorded: gradients of leaves are summed elsewhere
+    out = (function(both, weight) * grad).sum() + (both * other).sum()
+    kept = other.copy()
+    for walk in (1, 2):
+        out.backward(retain_graph=True)
+        assert_allclose(leaf.grad, walk * (alone + other), rtol=0, atol=atol)
+        assert_allclose(weight.grad, walk * by_weight, rtol=0, atol=atol)
+    assert_array_equal(other, kept)
 
 
 def traced(call):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 from conftest import (
+    assert_gradient_is_added,
     assert_same_for_any_layout,
     assert_same_for_any_threads,
     forward_backward,
@@ -272,6 +273,26 @@ def test_gradients_are_adjoints(x_shape, w_shape, options, rng):
     scale = np.linalg.norm(out) * np.linalg.norm(grad)
     assert_allclose(np.vdot(dx, x), np.vdot(out, grad), rtol=0, atol=1e-13 * scale)
     assert_allclose(np.vdot(dw, w), np.vdot(out, grad), rtol=0, atol=1e-13 * scale)
+
+
+@every_case
+@pytest.mark.parametrize("algorithm", ["gemm", "direct", "winograd"])
+def test_gradient_is_added_to_another(x_shape, w_shape, options, algorithm, rng):
+    x, w = integers(rng, x_shape), integers(rng, w_shape)
+    atol = 1e-10 if algorithm == "winograd" else 0
+    with fastconv.algorithm(algorithm):
+        assert_gradient_is_added(partial(convolve, **options), x, w, rng, atol)
+        assert_gradient_is_added(partial(convolve, **options), x[0], w, rng, atol)
+
+
+def test_gradient_of_an_image_by_itself(rng):
+    image = fastconv.Tensor(integers(rng, (3, 3, 2, 2)), requires_grad=True)
+    twice = image * 1
+    (F.conv2d(twice, twice) * 2 + twice.sum()).sum().backward()
+    _, (dx, dw) = forward_backward(
+        F.conv2d, image.data, image.data, grad=np.full((3, 3, 1, 1), 2.0)
+    )
+    assert_array_equal(image.grad, dx + dw + 9)
 
 
 @every_case

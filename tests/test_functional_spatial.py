@@ -10,6 +10,7 @@ import pytest
 import scipy.ndimage
 import scipy.signal
 from conftest import (
+    assert_gradient_is_added,
     assert_same_for_any_layout,
     assert_same_for_any_threads,
     forward_backward,
@@ -95,6 +96,14 @@ def test_transposed_bit_for_bit(x_shape, w_shape, options, dtype, rng):
         assert_transposed_equals_definition(x_shape, w_shape, options, dtype, rng)
     with fastconv.algorithm("gemm"):
         assert_transposed_equals_definition(x_shape, w_shape, options, dtype, rng)
+
+
+@every_case
+def test_transposed_gradient_is_added_to_another(x_shape, w_shape, options, rng):
+    x, w = integers(rng, x_shape), integers(rng, w_shape)
+    with fastconv.algorithm("direct"):
+        assert_gradient_is_added(partial(convolve, TRANSPOSED, **options), x, w, rng)
+        assert_gradient_is_added(partial(convolve, TRANSPOSED, **options), x[0], w, rng)
 
 
 @st.composite

@@ -4,6 +4,7 @@ An operator is a *rule*: a function ``rule(needs, *arrays, **options)`` of ndarr
 returns ``(result, backward)`` or ``(result, backward, extra)``. ``needs[i]`` says whether a
 gradient by array i will be asked for, so that nothing is kept in vain; ``backward(grad)``
 returns one gradient (or None) per array. A gradient shares memory with `grad` or with nothing.
+Where an operator can add to what it computes at no cost, `backward` is an :class:`Adding` one.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import numpy as np
 from fastconv import _checks
 from fastconv._elementwise import add
 
-__all__ = ["Tensor", "apply", "is_grad_enabled", "no_grad"]
+__all__ = ["Adding", "Tensor", "apply", "is_grad_enabled", "no_grad"]
 
 
 class _Mode(threading.local):
@@ -89,6 +90,19 @@ class _Node:
 
     def __lt__(self, other):
         return self.order > other.order  # the latest first
+
+
+class Adding:
+    """A backward function ``function(grad, before)``, of an operator whose kernels can add.
+
+    `before` is the gradient by the first array that later operators have already given, or None.
+    The one that is returned has it added, so that it takes no pass of its own.
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function):
+        self.function = function
 
 
 class Tensor:
@@ -283,11 +297,10 @@ def _walk(root, grad, retain_graph):
     def deliver(target, gradient):
         gradient = np.asarray(gradient, target.dtype)
         if isinstance(target, _Node):
-            if target in waiting:
-                waiting[target] = add(waiting[target], gradient)
-            else:
-                waiting[target] = gradient
+            if target not in waiting:
                 heapq.heappush(queue, target)
+            before = waiting.get(target)
+            waiting[target] = gradient if before is None else add(before, gradient)
         else:
             _, before = leaves.get(id(target), (None, None))
             leaves[id(target)] = (target, gradient if before is None else add(before, gradient))
@@ -301,7 +314,15 @@ def _walk(root, grad, retain_graph):
                 "the graph was freed by an earlier backward(); pass retain_graph=True to that "
                 "one to walk it again"
             )
-        targets, gradients = node.targets, node.backward(grad)
+        targets, backward = node.targets, node.backward
+        if isinstance(backward, Adding):
+            first = targets[0]
+            before = waiting.get(first) if isinstance(first, _Node) else None
+            gradients = backward.function(grad, before)
+            if before is not None:
+                waiting[first] = None  # it is within gradients[0]
+        else:
+            gradients = backward(grad)
         if not retain_graph:
             node.backward = None
             node.targets = ()

@@ -11,7 +11,7 @@ from fastconv._correlate import correlate, correlate_weight
 from fastconv._layout import channels_first, channels_last
 from fastconv._memory import empty
 from fastconv._plan import reads_border
-from fastconv.autograd.engine import apply, is_traced, tensor_of, unwrapped
+from fastconv.autograd.engine import Adding, apply, is_traced, tensor_of, unwrapped
 from fastconv.functional._shared import channel_sums
 from fastconv.functional.pad import border, fold_border, pad, spread
 from fastconv.kernels import small
@@ -424,21 +424,27 @@ def _conv_rule(needs, x, w, b, *, options, algorithm, prepared=None):
         (x, w, b), call = _checked(x, w, b, *options)
     result, image, kernels = _forward(call, x, w, b, algorithm, prepared)
 
-    def backward(g):
-        images = channels_last(x[None] if call.unbatched else x) if image is None else image
+    def memory(array):
+        return channels_last(array[None] if call.unbatched else array)
+
+    def backward(g, before):
+        images = memory(x) if image is None else image
         weights = by_group(w, call.groups) if kernels is None else kernels
-        dy = channels_last(g[None] if call.unbatched else g)
-        dx, dw, db = _gradients(images, weights, dy, needs, call.geometry, w.ndim, algorithm)
+        before = None if before is None else memory(before)
+        dx, dw, db = _gradients(
+            images, weights, memory(g), needs, call.geometry, w.ndim, algorithm, before
+        )
         return (dx[0] if needs[0] and call.unbatched else dx), dw, db
 
-    return result, backward
+    return result, Adding(backward)
 
 
-def _gradients(images, kernels, dy, needs, geometry, ndim, algorithm):
-    """Of logical axes, by images, weight and bias."""
+def _gradients(images, kernels, dy, needs, geometry, ndim, algorithm, before=None):
+    """Of logical axes, by images (with `before` added, of their memory), weight and bias."""
     dx = dw = db = None
     if needs[0]:
-        dx = channels_first(gradient_by_input(dy, kernels, geometry, algorithm), ndim)
+        dx = gradient_by_input(dy, kernels, geometry, algorithm, residual=before)
+        dx = channels_first(dx, ndim)
     if needs[1]:
         dw = correlate_weight(images, dy, kernels.shape, geometry.frame, algorithm)
         dw = channels_first(dw.reshape(-1, *kernels.shape[2:]), ndim)
@@ -552,12 +558,16 @@ def _conv_transpose_rule(needs, x, w, b, *, options, algorithm):
         image = channels_first(image, w.ndim)
         return image[0] if unbatched else image
 
-    def backward(g):
-        image = channels_last(g[None] if unbatched else g)
+    def memory(array):
+        return channels_last(array[None] if unbatched else array)
+
+    def backward(g, before):
+        image = memory(g)
         dx = dw = db = None
         if needs[0]:
             dx = empty(pixels.shape, image.dtype)
-            correlate(image, kernels, None, dx, geometry.frame, algorithm)
+            before = None if before is None else memory(before)
+            correlate(image, kernels, None, dx, geometry.frame, algorithm, residual=before)
             dx = logical(dx)
         if needs[1]:
             dw = correlate_weight(image, pixels, kernels.shape, geometry.frame, algorithm)
@@ -566,7 +576,7 @@ def _conv_transpose_rule(needs, x, w, b, *, options, algorithm):
             db = channel_sums(image.reshape(-1, image.shape[-1])).astype(image.dtype)
         return dx, dw, db
 
-    return logical(gradient_by_input(pixels, kernels, geometry, algorithm, b)), backward
+    return logical(gradient_by_input(pixels, kernels, geometry, algorithm, b)), Adding(backward)
 
 
 def by_group(w, groups):
@@ -575,17 +585,19 @@ def by_group(w, groups):
     return w.reshape(groups, len(w) // groups, *w.shape[1:])
 
 
-def gradient_by_input(dy, kernels, geometry, algorithm, bias=None):
+def gradient_by_input(dy, kernels, geometry, algorithm, bias=None, residual=None):
     """dx of shape (N, D, H, W, C): dy correlated with the mirrored kernels, phase by phase.
 
-    As a transposed convolution it may have a bias.
+    As a transposed convolution it may have a bias; as one of several gradients, a residual.
     """
     phases = transposed(kernels, geometry)
     dx = empty((len(dy), *geometry.size, phases.channels), dy.dtype)
     if not phases.covering:
         dx[...] = 0 if bias is None else bias
+        if residual is not None:
+            dx += residual
     for frame, part in phases.parts:
-        correlate(dy, part, bias, dx, frame, algorithm)
+        correlate(dy, part, bias, dx, frame, algorithm, residual=residual)
     return dx
 
 
