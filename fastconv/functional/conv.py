@@ -588,14 +588,13 @@ def by_group(w, groups):
 def gradient_by_input(dy, kernels, geometry, algorithm, bias=None, residual=None):
     """dx of shape (N, D, H, W, C): dy correlated with the mirrored kernels, phase by phase.
 
-    As a transposed convolution it may have a bias; as one of several gradients, a residual.
+    As a transposed convolution it may have a bias; or, as one of several gradients, a residual.
     """
     phases = transposed(kernels, geometry)
     dx = empty((len(dy), *geometry.size, phases.channels), dy.dtype)
     if not phases.covering:
-        dx[...] = 0 if bias is None else bias
-        if residual is not None:
-            dx += residual
+        rest = bias if residual is None else residual
+        dx[...] = 0 if rest is None else rest
     for frame, part in phases.parts:
         correlate(dy, part, bias, dx, frame, algorithm, residual=residual)
     return dx
