@@ -50,10 +50,8 @@ BODY NAME(tile_of)(
         }
     }
     if (!whole) {
-        for (int p = 0; p < pixels; p++) {
-            memcpy((T *)out[p] + shift, &c[p * N], cols * sizeof(T));
-            EPILOGUE(row)((T *)out[p] + shift, cols, epilogue);
-        }
+        for (int p = 0; p < pixels; p++)
+            EPILOGUE(row)((T *)out[p] + shift, cols, &c[p * N], epilogue);
         return;
     }
     if (ends && epilogue->add)
@@ -141,8 +139,7 @@ BODY NAME(pixel_of)(
                     c[n * W + j] += a[i] * *(const V *)(w + n * panel + j * LANES);
     }
     if (cols < N * W * LANES) {
-        memcpy(out, c, cols * sizeof(T));
-        EPILOGUE(row)(out, cols, epilogue);
+        EPILOGUE(row)(out, cols, c, epilogue);
         return;
     }
     if (epilogue->add)
@@ -206,10 +203,8 @@ BODY NAME(even_tile_of)(
         }
     }
     if (!whole) {
-        for (int p = 0; p < pixels; p++) {
-            memcpy(out + p * out_step, &c[p * N], cols * sizeof(T));
-            EPILOGUE(row)(out + p * out_step, cols, epilogue);
-        }
+        for (int p = 0; p < pixels; p++)
+            EPILOGUE(row)(out + p * out_step, cols, &c[p * N], epilogue);
         return;
     }
     if (ends && epilogue->add)
@@ -300,7 +295,12 @@ BODY NAME(dots_of)(
     for (int p = 0; p < P; p++)
         for (int k = 0; k < K && p < pixels; k++)
             ((T *)out[p])[k] = rest[p][k] + NAME(sum)(c[p][k]);
-    for (int p = 0; p < pixels; p++) EPILOGUE(row)(out[p], K, epilogue);
+    if (epilogue->add || epilogue->act)
+        for (int p = 0; p < pixels; p++) {
+            V y[MOST_DOTS] = {0};
+            memcpy(y, out[p], K * sizeof(T));
+            EPILOGUE(row)(out[p], K, y, epilogue);
+        }
 }
 
 #define DEFINE_DOTS(K)                                                                          \

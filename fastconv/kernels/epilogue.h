@@ -25,4 +25,25 @@ typedef struct {
 #define epilogue_min_double VECTOR_INTRINSIC(min_pd)
 #endif
 
+/* The first values at a place, zeros for the others. */
+#if defined(__GNUC__) && defined(__AVX512F__)
+#define epilogue_first(some) ((1u << (some)) - 1)
+#define epilogue_masked_load_float(at, some) \
+    _mm512_maskz_loadu_ps((__mmask16)epilogue_first(some), at)
+#define epilogue_masked_load_double(at, some) \
+    _mm512_maskz_loadu_pd((__mmask8)epilogue_first(some), at)
+#define epilogue_masked_store_float(at, some, v) \
+    _mm512_mask_storeu_ps(at, (__mmask16)epilogue_first(some), (__m512)(v))
+#define epilogue_masked_store_double(at, some, v) \
+    _mm512_mask_storeu_pd(at, (__mmask8)epilogue_first(some), (__m512d)(v))
+#elif defined(__GNUC__) && defined(__AVX2__)
+#define epilogue_masked_load_float(at, some) \
+    _mm256_maskload_ps( \
+        at, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(some)), \
+                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))
+#define epilogue_masked_load_double(at, some) \
+    _mm256_maskload_pd( \
+        at, _mm256_cmpgt_epi64(_mm256_set1_epi64x(some), _mm256_setr_epi64x(0, 1, 2, 3)))
+#endif
+
 #endif

@@ -8,14 +8,50 @@
 typedef T V __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef INDEX M __attribute__((vector_size(VECTOR_BYTES)));
 
-/* What is added to the `some` outputs at `out`, up to a vector of them. */
+/* The first `some` values at a place, up to a vector of them, and zeros for the others; where there
+ * are no masks, by halves of sizes known when compiled. */
+BODY V EPILOGUE(load)(const T *at, ptrdiff_t some)
+{
+    if (some >= LANES) return *(const V *)at;
+#ifdef epilogue_masked_load_float
+    return (V)EPILOGUE(masked_load)(at, some);
+#else
+    V v = {0};
+    T *to = (T *)&v;
+    UNROLLED for (ptrdiff_t part = LANES / 2; part; part /= 2)
+        if (some & part) {
+            memcpy(to, at, part * sizeof(T));
+            at += part;
+            to += part;
+        }
+    return v;
+#endif
+}
+
+/* Stores them. */
+BODY void EPILOGUE(store)(T *at, ptrdiff_t some, V v)
+{
+    if (some >= LANES) {
+        *(V *)at = v;
+        return;
+    }
+#ifdef epilogue_masked_store_float
+    EPILOGUE(masked_store)(at, some, v);
+#else
+    const T *from = (const T *)&v;
+    UNROLLED for (ptrdiff_t part = LANES / 2; part; part /= 2)
+        if (some & part) {
+            memcpy(at, from, part * sizeof(T));
+            at += part;
+            from += part;
+        }
+#endif
+}
+
+/* What is added to the first `some` outputs at `out`. */
 BODY V EPILOGUE(residual)(const T *out, ptrdiff_t some, const Epilogue *epilogue)
 {
-    const char *at = (const char *)out + epilogue->residual;
-    if (some >= LANES) return *(const V *)at;
-    V residual = {0};
-    memcpy(&residual, at, some * sizeof(T));
-    return residual;
+    return EPILOGUE(load)((const T *)((const char *)out + epilogue->residual), some);
 }
 
 /* Begins to load what will be added there. */
@@ -56,18 +92,16 @@ BODY void EPILOGUE(activate)(V *v, int count, const Epilogue *epilogue)
         UNROLLED for (int i = 0; i < count; i++) v[i] = EPILOGUE(min)(tops, v[i]);
 }
 
-/* The epilogue of `cols` neighbours, in place: for those that are no whole vectors. */
+/* Writes `cols` neighbours, of as many vectors as they take, through the epilogue. Not inlined: a
+ * caller's loops would get fewer registers. */
 static __attribute__((noinline, unused)) void EPILOGUE(row)(
-    T *out, ptrdiff_t cols, const Epilogue *epilogue)
+    T *out, ptrdiff_t cols, const V *from, const Epilogue *epilogue)
 {
-    if (!epilogue->add && !epilogue->act) return;
-    for (ptrdiff_t first = 0; first < cols; first += LANES, out += LANES) {
-        const ptrdiff_t some = cols - first < LANES ? cols - first : LANES;
-        V y = {0};
-        memcpy(&y, out, some * sizeof(T));
-        if (epilogue->add) y += EPILOGUE(residual)(out, some, epilogue);
+    for (; cols > 0; cols -= LANES, out += LANES, from++) {
+        V y = *from;
+        if (epilogue->add) y += EPILOGUE(residual)(out, cols, epilogue);
         if (epilogue->act) EPILOGUE(activate)(&y, 1, epilogue);
-        memcpy(out, &y, some * sizeof(T));
+        EPILOGUE(store)(out, cols, y);
     }
 }
 

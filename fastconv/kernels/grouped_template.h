@@ -25,48 +25,47 @@ BODY V NAME(member)(V x, int W, int i)
 }
 
 /* out[p][c] = bias[c] + sum over t, i of rows[t * stride + p][c's group, i] * w[t][i][c] for four
- * pixels, and the epilogue. Pixels may be the same: each is written as a whole. */
+ * pixels and `some` channels from c on, up to a vector of them, and the epilogue. */
+BODY void NAME(channels_of)(
+    int W, ptrdiff_t c, ptrdiff_t some, const void *const *rows, ptrdiff_t taps, ptrdiff_t stride,
+    ptrdiff_t channels, const T *weights, const T *bias, void *const *out,
+    const Epilogue *epilogue)
+{
+    const T *const *row = (const T *const *)rows, *w = weights + c;
+    T *const *to = (T *const *)out;
+    V y[GROUPED_PIXELS];
+    for (int p = 0; p < GROUPED_PIXELS; p++) {
+        y[p] = EPILOGUE(load)(bias + c, some);
+        /* the lines that the next tile will want are mostly behind this one's */
+        PREFETCH_TO_WRITE(to[p] + GROUPED_PIXELS * channels + c);
+    }
+    for (ptrdiff_t t = 0; t < taps; t++, row += stride, w += W * channels) {
+        V x[GROUPED_PIXELS];
+        for (int p = 0; p < GROUPED_PIXELS; p++) x[p] = EPILOGUE(load)(row[p] + c, some);
+        for (int i = 0; i < W; i++) {
+            V weight = EPILOGUE(load)(w + i * channels, some);
+            for (int p = 0; p < GROUPED_PIXELS; p++)
+                y[p] += NAME(member)(x[p], W, i) * weight;
+        }
+    }
+    if (epilogue->add)
+        for (int p = 0; p < GROUPED_PIXELS; p++)
+            y[p] += EPILOGUE(residual)(to[p] + c, some, epilogue);
+    if (epilogue->act) EPILOGUE(activate)(y, GROUPED_PIXELS, epilogue);
+    for (int p = 0; p < GROUPED_PIXELS; p++) EPILOGUE(store)(to[p] + c, some, y[p]);
+}
+
+/* The same of all channels. Pixels may be the same: each is written as a whole. */
 BODY void NAME(tile_of)(
     int W, const void *const *rows, ptrdiff_t taps, ptrdiff_t stride, ptrdiff_t channels,
     const T *weights, const T *bias, void *const *out, const Epilogue *epilogue)
 {
-    const T *const *first = (const T *const *)rows;
-    T *const *to = (T *const *)out;
     ptrdiff_t c = 0;
-    for (; c + LANES <= channels; c += LANES) {
-        const T *w = weights + c;
-        V y[GROUPED_PIXELS];
-        for (int p = 0; p < GROUPED_PIXELS; p++) {
-            y[p] = *(const V *)(bias + c);
-            /* the lines that the next tile will want are mostly behind this one's */
-            PREFETCH_TO_WRITE(to[p] + GROUPED_PIXELS * channels + c);
-        }
-        for (ptrdiff_t t = 0; t < taps; t++, w += W * channels) {
-            const T *const *row = first + t * stride;
-            V x[GROUPED_PIXELS];
-            for (int p = 0; p < GROUPED_PIXELS; p++) x[p] = *(const V *)(row[p] + c);
-            for (int i = 0; i < W; i++) {
-                V weight = *(const V *)(w + i * channels);
-                for (int p = 0; p < GROUPED_PIXELS; p++)
-                    y[p] += NAME(member)(x[p], W, i) * weight;
-            }
-        }
-        if (epilogue->add)
-            for (int p = 0; p < GROUPED_PIXELS; p++)
-                y[p] += EPILOGUE(residual)(to[p] + c, LANES, epilogue);
-        if (epilogue->act) EPILOGUE(activate)(y, GROUPED_PIXELS, epilogue);
-        for (int p = 0; p < GROUPED_PIXELS; p++) *(V *)(to[p] + c) = y[p];
-    }
-    for (int p = 0; p < GROUPED_PIXELS && c < channels; p++) {
-        for (ptrdiff_t k = c; k < channels; k++) {
-            T y = bias[k];
-            for (ptrdiff_t t = 0; t < taps; t++)
-                for (int i = 0; i < W; i++)
-                    y += first[t * stride + p][k / W * W + i] * weights[(t * W + i) * channels + k];
-            to[p][k] = y;
-        }
-        EPILOGUE(row)(to[p] + c, channels - c, epilogue);
-    }
+    for (; c + LANES <= channels; c += LANES)
+        NAME(channels_of)(W, c, LANES, rows, taps, stride, channels, weights, bias, out, epilogue);
+    if (c < channels)
+        NAME(channels_of)(
+            W, c, channels - c, rows, taps, stride, channels, weights, bias, out, epilogue);
 }
 
 /* dw[t][i][c] += sum over p of rows[t * stride + p][c's group, i] * dy[p][c] over a strip of

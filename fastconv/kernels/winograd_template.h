@@ -123,8 +123,7 @@ BODY int NAME(output_at)(
             for (int j = 0; j < M_W; j++) {
                 T *to = PLACE(places, inside, i, j, M_W);
                 if (!inside && !to) continue;
-                if (some == LANES) *(V *)(to + first) = y[j];
-                else memcpy(to + first, &y[j], some * sizeof(T));
+                EPILOGUE(store)(to + first, some, y[j]);
             }
         }
     }
