@@ -9,9 +9,9 @@ direct
     narrow (depthwise: of one channel), vectors run along the channels of all groups; of images of
     a single channel, along their lines.
 winograd
-    Minimal filtering, with up to four times fewer multiplications: 3x3 (stride 2 as well), 5x5
-    and 2x2 kernels, up to eight taps along a first axis of three, and 3 taps on signals; one
-    group, whole vectors of channels.
+    Minimal filtering, with up to six times fewer multiplications: kernels of 3x3 (stride 2 as
+    well), 5x5, 3x5, 5x3, 2x2, and of 3 or 5 taps along one axis, up to eight taps along a first
+    axis of three; one group.
 
 The latter two need the vectors of GCC or Clang. `choose` decides; an `algorithm` that cannot
 take a shape leaves it to the next simpler one. Results depend neither on how work is cut nor on
@@ -62,8 +62,12 @@ GROUPED_STRIP = 64
 SCHEMES = {
     ((3, 3), (1, 1)): ((4, 4), (2, 2)),
     ((5, 5), (1, 1)): ((4, 4), (2, 2)),
+    ((3, 5), (1, 1)): ((4, 4),),
+    ((5, 3), (1, 1)): ((4, 4),),
     ((1, 3), (1, 1)): ((1, 6), (1, 4)),
     ((1, 5), (1, 1)): ((1, 4),),
+    ((3, 1), (1, 1)): ((6, 1),),
+    ((5, 1), (1, 1)): ((4, 1),),
     ((3, 3), (2, 2)): ((4, 4), (2, 2)),
     ((2, 2), (1, 1)): ((4, 4), (2, 2)),
     ((1, 2), (1, 1)): ((4, 4), (2, 2)),
@@ -200,10 +204,9 @@ def choose(shape, frame, algorithm, prepared=False):
 
 
 def _schemes(shape, frame):
-    """Tiles that fit the kernel, with whole vectors of channels."""
+    """Tiles that fit the kernel."""
     fits = (
         shape.groups == 1
-        and shape.channels % winograd.CHANNELS == 0
         and all(frame.spacing)
         and (frame.taps[0] == 1 or frame.spacing[0] == 1)
         and frame.taps[0] <= winograd.DEEPEST
@@ -237,6 +240,11 @@ def _distinct(frame, tile):
     )
 
 
+def _vector(shape):
+    """Values of a vector."""
+    return direct.panel_width(shape.itemsize, 1)
+
+
 def _panel_width(shape):
     """Output channels of a panel of winograd, and of gradients by weight."""
     return direct.panel_width(shape.itemsize, shape.outputs, direct.VECTORS)
@@ -259,7 +267,7 @@ def _winograd_cost(shape, frame, tile, prepared=False):
     """Multiplications for all tiles and for the weights, with transforms counted as such."""
     outputs = _padded(shape.outputs, _panel_width(shape))
     products = frame.taps[0] * shape.channels * outputs
-    transforms = TRANSFORM * (shape.channels + outputs)
+    transforms = TRANSFORM * (_padded(shape.channels, _vector(shape)) + outputs)
     elements = _elements(frame, tile)
     return (
         elements * _tiles(shape, frame, tile) * (products + transforms),

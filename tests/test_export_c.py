@@ -133,6 +133,8 @@ def tiles():
         nn.Conv2d(24, 19, 3, padding=1),
         nn.Conv2d(24, 16, 5, padding=(2, 0), bias=False),
         nn.Conv2d(24, 5, 3, padding=2, dilation=2),
+        nn.Conv2d(24, 19, (3, 5), padding=(1, 2)),
+        chain(nn.Conv2d(24, 21, (5, 3)), nn.Conv2d(21, 16, (3, 1))),
         nn.ConvTranspose2d(24, 16, 3),
         chain(
             nn.Conv2d(24, 16, 5),
@@ -145,7 +147,7 @@ def tiles():
     return Outputs(layers)
 
 
-SCHEMES = 8  # of those layers
+SCHEMES = 11  # of those layers
 
 
 def randomised(model, dtype):

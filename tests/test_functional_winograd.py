@@ -36,6 +36,15 @@ CASES = {
     "a volume, padded beyond its taps": ((1, 8, 2, 5, 6), (8, 8, 1, 3, 3), (2, 1, 1), 1),
     "a volume, unpadded": ((1, 8, 6, 5, 6), (8, 8, 3, 3, 3), (0, 1, 1), 1),
     "5x5": ((2, 16, 9, 6), (20, 16, 5, 5), 2, 1),
+    "3x5": ((2, 16, 9, 13), (20, 16, 3, 5), (1, 2), 1),
+    "5x3, dilated": ((1, 8, 13, 9), (20, 8, 5, 3), (4, 1), (2, 1)),
+    "few channels": ((2, 3, 9, 13), (5, 3, 3, 3), 1, 1),
+    "a channel": ((2, 1, 9, 13), (17, 1, 5, 5), 2, 1),
+    "channels of no whole vectors": ((2, 37, 9, 13), (21, 37, 3, 3), 1, 1),
+    "many channels of no whole vectors": ((2, 205, 9, 7), (35, 205, 3, 3), 1, 1),
+    "a volume of such channels": ((2, 11, 5, 9, 6), (20, 11, 3, 3, 3), 1, 1),
+    "a signal of such channels": ((3, 13, 37), (20, 13, 3), 1, 1),
+    "stride 2, such channels": ((2, 13, 13, 10), (16, 13, 3, 3), 1, 1, 2),
     "dilated": ((2, 16, 13, 10), (16, 16, 3, 3), 2, (3, 2)),
     "a signal": ((3, 16, 37), (20, 16, 3), 1, 1),
     "a dilated signal": ((2, 16, 50), (16, 16, 3), 8, 8),
@@ -75,7 +84,7 @@ def winograd(monkeypatch):
 
     for ways, names in (
         (_correlate.WAYS, ("blocks", "shared")),
-        (_correlate.WEIGHT_WAYS, ("winograd",)),
+        (_correlate.WEIGHT_WAYS, ("winograd", "winograd_parts")),
     ):
         for name in names:
             monkeypatch.setitem(ways, name, counted(ways[name]))
@@ -140,7 +149,7 @@ def test_every_tile(taps, step, tile, dtype, rng, monkeypatch):
 
 @given(
     batch=st.integers(1, 3),
-    channels=st.integers(1, 5),
+    channels=st.integers(1, 40),
     outputs=st.integers(1, 40),
     size=st.tuples(st.integers(1, 15), st.integers(1, 15)),
     padding=st.tuples(*[st.tuples(st.integers(1, 3), st.integers(1, 3))] * 2),
@@ -148,7 +157,7 @@ def test_every_tile(taps, step, tile, dtype, rng, monkeypatch):
     seed=seeds(),
 )
 def test_any_size(batch, channels, outputs, size, padding, stride, seed):
-    shapes = (batch, 8 * channels, *size), (outputs, 8 * channels, 3, 3)
+    shapes = (batch, channels, *size), (outputs, channels, 3, 3)
     assert_within_promise(*shapes, padding, 1, stride, np.float32, np.random.default_rng(seed))
 
 

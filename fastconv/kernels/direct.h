@@ -44,7 +44,7 @@ typedef struct {
     void (*product[4])(const void *const *rows, ptrdiff_t runs, ptrdiff_t step, ptrdiff_t run,
                     const void *w, const void *ahead, void *out, ptrdiff_t tiles);
     void (*outer[4])(const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out,
-                  int add);
+                     int rows, int add);
     void (*weight[4])(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows);
     void (*weight_in_place[4])(const void *const *a, ptrdiff_t first, const void *b,
                                ptrdiff_t pixels, void *out, int rows);

@@ -38,7 +38,7 @@ cdef extern from "direct.h" nogil:
             const void* ahead, void* out, Py_ssize_t tiles) nogil
         void (*outer[4])(
             const void* a, Py_ssize_t step, const void* b, Py_ssize_t pixels, void* out,
-            int add) nogil
+            int rows, int add) nogil
         void (*weight[4])(
             const void* a, const void* b, Py_ssize_t pixels, void* out, int rows) nogil
         void (*weight_in_place[4])(

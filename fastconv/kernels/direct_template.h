@@ -414,7 +414,7 @@ BODY NAME(outer_of)(
         NAME(outer_of)(N, R, a, step, a_line, b, b_step, b_line, lines, pixels, out, R, 1);      \
     }
 
-/* outer: TILE_ROWS rows.
+/* outer: `rows` of TILE_ROWS rows.
  * weight: TILE_PIXELS rows, packed below, added.
  * weight_in_place: the same of rows a[p][first ...] that are not packed.
  * pack_panels: packed[panel][i][0 .. N vectors) = rows[i * step + panel * N LANES ...], zero beyond
@@ -423,10 +423,10 @@ BODY NAME(outer_of)(
  * `depth` d and `used` outputs j: the sums of a panel, in the order of the parts, transposed. */
 #define DEFINE_WEIGHT(N)                                                                         \
     KERNEL NAME(outer##N)(                                                                       \
-        const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out, int add)      \
+        const void *a, ptrdiff_t step, const void *b, ptrdiff_t pixels, void *out, int rows,     \
+        int add)                                                                                 \
     {                                                                                            \
-        NAME(outer_of)(N, TILE_ROWS(N), a, step, 0, b, N * LANES, 0, 1, pixels, out,             \
-                       TILE_ROWS(N), add);                                                       \
+        NAME(outer_of)(N, TILE_ROWS(N), a, step, 0, b, N * LANES, 0, 1, pixels, out, rows, add); \
     }                                                                                            \
     KERNEL NAME(weight##N)(const void *a, const void *b, ptrdiff_t pixels, void *out, int rows)  \
     {                                                                                            \

@@ -39,7 +39,7 @@ typedef struct {
     int (*weights_adjoint)(const void *, ptrdiff_t, int, int, int, void *, ptrdiff_t, ptrdiff_t);
 } winograd_transforms;
 
-#define STAGE 8      /* channels, of which there is a multiple */
+#define STAGE 8      /* channels whose weights are fetched together */
 #define MOST_ROWS 16 /* channels whose gradients are finished together: a cache line of floats */
 
 #if DIRECT_SUPPORTED

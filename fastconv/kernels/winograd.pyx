@@ -27,7 +27,6 @@ from fastconv.kernels.shares cimport Shares, share_out, share_take
 
 cdef extern from "winograd.h" nogil:
     enum:
-        STAGE
         MOST_ROWS
     ctypedef struct winograd_places:
         void* first
@@ -70,7 +69,6 @@ cdef enum:
     PAD = 16  # keeps the streams of a transform off a power of two, where they share cache sets
 
 DEEPEST = MOST_DEEP
-CHANNELS = STAGE
 ROWS = MOST_ROWS
 
 
@@ -697,11 +695,11 @@ cdef inline void _add_element(
     cdef Py_ssize_t vectors = vectors_of(width, sizeof(floating)), rows = TILE_ROWS(vectors)
     cdef Py_ssize_t panel, row, c
     for panel in range(panels):
-        for row in range(t.channels // rows):
+        for row in range((t.channels + rows - 1) // rows):
             c = row * rows
             direct_find(sizeof(floating)).outer[vectors](
                 v + c, step, m + panel * phase * width, tiles,
-                sums + (panel * t.channels + c) * width, add)
+                sums + (panel * t.channels + c) * width, <int> min(rows, t.channels - c), add)
 
 
 cdef int _finish_panel(
@@ -714,16 +712,17 @@ cdef int _finish_panel(
     The rows of a cache line of v follow one another, while it and the tiles of m are in L1.
     """
     cdef Py_ssize_t vectors = vectors_of(width, sizeof(floating)), rows = TILE_ROWS(vectors)
-    cdef Py_ssize_t part, row, c, e
+    cdef Py_ssize_t part, row, some, c, e
     cdef int wild = 0
     for part in range((t.channels + MOST_ROWS - 1) // MOST_ROWS):
         c = part * MOST_ROWS
+        some = min(<Py_ssize_t> MOST_ROWS, t.channels - c)
         for e in range(t.elements):
-            for row in range(min(<Py_ssize_t> MOST_ROWS, t.channels - c) // rows):
+            for row in range((some + rows - 1) // rows):
                 direct_find(sizeof(floating)).outer[vectors](
                     v + e * v_element + c + row * rows, step, m + e * m_element, tiles,
                     work + (_weight_of(t, e) * MOST_ROWS + row * rows) * width,
-                    not _is_first(t, e))
+                    <int> min(rows, some - row * rows), not _is_first(t, e))
         wild |= _finish_rows(work, MOST_ROWS * width, t, tap, c, panel, width, dw)
     return wild
 

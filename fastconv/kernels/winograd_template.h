@@ -34,34 +34,27 @@ BODY void NAME(fetch)(
         }
 }
 
-/* v[e * element] = (B^T d B)[e] for `some` channels of the inputs d, c values on from the tile's
- * places; the next tile's are fetched. */
+/* v[e * element] = (B^T d B)[e] for `some` channels, up to a vector of them, of the inputs d, c
+ * values on from the tile's places; the next tile's are fetched. */
 BODY void NAME(input_of)(
     const winograd_places *places, const winograd_places *next, const int inside, ptrdiff_t c,
-    const int some, T *v, ptrdiff_t element)
+    ptrdiff_t some, T *v, ptrdiff_t element)
 {
     V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
     if (c % LINE == 0) NAME(fetch)(next, N_H, N_W, M_W * S_W, c, 0);
     for (int j = 0; j < N_W; j++) {
-        for (int i = 0; i < N_H; i++) {
-            const T *place = PLACE(*places, inside, i, j, N_W) + c;
-            in[i] = (V){0};
-            if (some == LANES) in[i] = *(const V *)place;
-            else memcpy(&in[i], place, some * sizeof(T));
-        }
+        for (int i = 0; i < N_H; i++)
+            in[i] = EPILOGUE(load)(PLACE(*places, inside, i, j, N_W) + c, some);
         TRANSFORM_INPUT(M_H, R_H, S_H, in, out);
         for (int i = 0; i < N_H; i++) t[i][j] = out[i];
     }
     for (int i = 0; i < N_H; i++) {
         TRANSFORM_INPUT(M_W, R_W, S_W, t[i], out);
-        for (int j = 0; j < N_W; j++, v += element) {
-            if (some == LANES) *(V *)v = out[j];
-            else memcpy(v, &out[j], some * sizeof(T));
-        }
+        for (int j = 0; j < N_W; j++, v += element) EPILOGUE(store)(v, some, out[j]);
     }
 }
 
-/* The same of all channels, a multiple of STAGE. */
+/* The same of all channels. */
 BODY void NAME(input_at)(
     const winograd_places *at, const winograd_places *after, const int inside, ptrdiff_t channels,
     void *to, ptrdiff_t element)
@@ -70,8 +63,8 @@ BODY void NAME(input_at)(
     ptrdiff_t c = 0;
     for (; c + LANES <= channels; c += LANES)
         NAME(input_of)(&places, &next, inside, c, LANES, (T *)to + c, element);
-    if (LANES > STAGE && c < channels)
-        NAME(input_of)(&places, &next, inside, c, STAGE, (T *)to + c, element);
+    if (c < channels)
+        NAME(input_of)(&places, &next, inside, c, channels - c, (T *)to + c, element);
 }
 
 static void NAME(input)(
@@ -141,7 +134,7 @@ static int NAME(output)(
 }
 
 /* u[e * element + c * width + k] = (G g G^T)[e], distinct weights e alone, for the kernels g of
- * `used` outputs k, zero for the rest of `width`, whole vectors; channels are a multiple of STAGE.
+ * `used` outputs k, zero for the rest of `width`, whole vectors.
  * Kernels are w[i * steps[0] + j * steps[1] + c * steps[2] + k * steps[3]] at tap (i, j). */
 static void NAME(weights)(
     const void *from, const ptrdiff_t *steps, ptrdiff_t channels, int used, int width, void *to,
@@ -151,16 +144,17 @@ static void NAME(weights)(
     T kernel[R_H * R_W][MOST_VECTORS * LANES], stage[R_H * R_W][MOST_VECTORS * LANES][STAGE];
     memset(kernel, 0, sizeof kernel);
     for (ptrdiff_t c = 0; c < channels; c++) {
-        ptrdiff_t at = c % STAGE;
+        const ptrdiff_t at = c % STAGE, some = channels - c < STAGE ? channels - c : STAGE;
         /* The kernels of two outputs are far apart, often by a power of two, where they share
          * cache sets: fetch some channels of each at a time. */
         if (steps[3] != 1 && at == 0)
             for (int tap = 0; tap < R_H * R_W; tap++)
                 for (int k = 0; k < used; k++) {
                     const T *row = w + tap / R_W * steps[0] + tap % R_W * steps[1] + k * steps[3];
-                    if (steps[2] == 1) memcpy(stage[tap][k], row + c, STAGE * sizeof(T));
+                    if (steps[2] == 1 && some == STAGE)
+                        memcpy(stage[tap][k], row + c, STAGE * sizeof(T));
                     else
-                        for (int ahead = 0; ahead < STAGE; ahead++)
+                        for (int ahead = 0; ahead < some; ahead++)
                             stage[tap][k][ahead] = row[(c + ahead) * steps[2]];
                 }
         for (int tap = 0; tap < R_H * R_W; tap++) {
