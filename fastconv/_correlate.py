@@ -65,7 +65,12 @@ def bind(
     plan = plan_correlation(shape, frame, algorithm, prepared is not None)
     arguments = x, w, bias, y, (residual, *activation), frame
     kept = _NOT_KEPT if prepared is None else prepared
-    call = WAYS[plan.way](plan, *arguments, kept, take)
+    if plan.polyphase:
+        w = _polyphase_weights(w, frame)
+        others = bias, y, arguments[4], frame.polyphase
+        call = WAYS[plan.way](plan, _polyphase_input(x), w, *others, kept, take)
+    else:
+        call = WAYS[plan.way](plan, *arguments, kept, take)
     if plan.algorithm != "winograd":
         return plan, call
 
@@ -75,6 +80,31 @@ def bind(
             WAYS[other.way](other, *arguments, _NOT_KEPT, empty)()
 
     return plan, careful
+
+
+def _polyphase_input(x):
+    """(N, 2, H / 2, W / 2, 2 C) of (N, 1, H, W, C): even and odd rows, in the same memory."""
+    n, _, height, width, channels = x.shape
+    pairs = x.reshape(n, height // 2, 2, width // 2, 2 * channels)
+    return pairs.transpose(0, 2, 1, 3, 4)
+
+
+def _polyphase_weights(w, frame):
+    """(1, K, 2, taps, taps, 2 C) of (1, K, 1, taps, taps, C), zero at taps that w has not."""
+    taps = frame.polyphase.taps
+    weights = np.zeros((*w.shape[:2], *taps, 2, w.shape[5]), w.dtype)
+    for to, of in frame.phases:
+        weights[to] = w[of]
+    return weights.reshape(*weights.shape[:5], -1)
+
+
+def _of_polyphase(dw, shape, frame):
+    """The gradient by the weights of such a frame's polyphase as that by the weights."""
+    phases = dw.reshape(*shape[:2], *frame.polyphase.taps, 2, shape[5])
+    dw = empty(shape, dw.dtype)
+    for of, to in frame.phases:
+        dw[to] = phases[of]
+    return dw
 
 
 class Prepared:
@@ -291,7 +321,12 @@ def correlate_weight(x, dy, shape, frame, algorithm):
     if not sizes.pixels(frame):
         return np.zeros(shape, x.dtype)
     plan = plan_weight_gradient(sizes, frame, algorithm)
-    dw = WEIGHT_WAYS[plan.way](plan, x, dy, sizes, frame)
+    if plan.polyphase:
+        form = sizes._replace(channels=2 * sizes.channels), frame.polyphase
+        dw = WEIGHT_WAYS[plan.way](plan, _polyphase_input(x), dy, *form)
+        dw = None if dw is None else _of_polyphase(dw, shape, frame)
+    else:
+        dw = WEIGHT_WAYS[plan.way](plan, x, dy, sizes, frame)
     if dw is None:  # an infinity or NaN has spread
         plan = plan_direct_weight(sizes, frame)
         dw = WEIGHT_WAYS[plan.way](plan, x, dy, sizes, frame)

@@ -131,6 +131,47 @@ class Frame:
         head = [value for b, table in zip(before, tables, strict=True) for value in (b, len(table))]
         return np.concatenate([head, *tables]).astype(np.intp)
 
+    @cached_property
+    def polyphase(self):
+        """The same correlation without its step of two, of an image as two slices, or None.
+
+        Slices are the even and the odd rows, pixels two neighbours of a row, one channel after
+        the other: a view of the same memory where sizes are even. With an offset of 2 q + r, the
+        input of pixel i at a tap is row (or column) i + q + (r + tap) // 2 of the parity of
+        r + tap.
+        """
+        flat = self.size[0] == self.count[0] == self.taps[0] == 1 and self.first[0] == 0
+        even = not any(n % 2 for n in self.size[1:])
+        if not (flat and even and self.step[1:] == (2, 2) and self.spacing[1:] == (1, 1)):
+            return None
+        offsets = [
+            range(first // 2, (first + taps - 1) // 2 + 1)
+            for first, taps in zip(self.first[1:], self.taps[1:], strict=True)
+        ]
+        size = (2, *(n // 2 for n in self.size[1:]))
+        ones = (1, 1, 1)
+        return make_frame(
+            size, self.count, ones, (0, 0, 0), ones, self.count, [range(2), *offsets], self.mode
+        )
+
+    @cached_property
+    def phases(self):
+        """Of rows and columns of each parity: their taps of :attr:`polyphase`, and of this.
+
+        Indices of weights (G, K, 2, taps, taps, 2, C), and (G, K, 1, taps, taps, C).
+        """
+        pairs = []
+        for parities in itertools.product(range(2), repeat=2):
+            starts = [(p - f) % 2 for p, f in zip(parities, self.first[1:], strict=True)]
+            skipped = [(s + f) // 2 - f // 2 for s, f in zip(starts, self.first[1:], strict=True)]
+            counts = [len(range(s, t, 2)) for s, t in zip(starts, self.taps[1:], strict=True)]
+            to = [slice(s, s + n) for s, n in zip(skipped, counts, strict=True)]
+            of = [slice(s, None, 2) for s in starts]
+            pairs.append(
+                ((..., parities[0], *to, parities[1], slice(None)), (..., 0, *of, slice(None)))
+            )
+        return pairs
+
 
 def sources(n, before, after, mode):
     """For every place of a padded axis, the place of the input that it repeats; -1 for none."""

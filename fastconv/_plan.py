@@ -10,8 +10,9 @@ direct
     a single channel, along their lines.
 winograd
     Minimal filtering, with up to six times fewer multiplications: kernels of 3x3 (stride 2 as
-    well), 5x5, 3x5, 5x3, 2x2, and of 3 or 5 taps along one axis, up to eight taps along a first
-    axis of three; one group.
+    well), 5x5, 4x4, 3x5, 5x3, 2x2, and of 3 or 5 taps along one axis, up to eight taps along a
+    first axis of three; with stride 2 up to 10x10 on images of even sizes, whose even and odd
+    rows are two slices then; one group.
 
 The latter two need the vectors of GCC or Clang. `choose` decides; an `algorithm` that cannot
 take a shape leaves it to the next simpler one. Results depend neither on how work is cut nor on
@@ -62,6 +63,7 @@ GROUPED_STRIP = 64
 SCHEMES = {
     ((3, 3), (1, 1)): ((4, 4), (2, 2)),
     ((5, 5), (1, 1)): ((4, 4), (2, 2)),
+    ((4, 4), (1, 1)): ((3, 3),),
     ((3, 5), (1, 1)): ((4, 4),),
     ((5, 3), (1, 1)): ((4, 4),),
     ((1, 3), (1, 1)): ((1, 6), (1, 4)),
@@ -143,6 +145,7 @@ class Plan(NamedTuple):
     whole: bool = True  # whether all of these exist at a time, where no layer keeps them
     common: tuple = ()  # values that all threads share: the size of each array
     total: int = 0  # values of the parts' sum, on its way to the result
+    polyphase: bool = False  # whether it is of the frame's polyphase
     work: int = 0  # values of each thread
     pointers: int = 0  # of each thread
 
@@ -178,28 +181,43 @@ def plan_correlation(shape, frame, algorithm, prepared=False):
     `prepared` tells whether the weights are kept in the form that the kernel reads.
     """
     way, tile = choose(shape, frame, algorithm, prepared)
+    if way == "polyphase":
+        shape, frame = _polyphase(shape, frame)
+        plan = _plan_winograd(shape, frame, tile)
+        weights = shape.outputs * shape.depth(frame)
+        return plan._replace(polyphase=True, common=(*plan.common, weights))
     if way == "winograd":
         return _plan_winograd(shape, frame, tile)
     return _plan_gemm(shape, frame) if way == "gemm" else plan_direct(shape, frame)
 
 
+def _polyphase(shape, frame):
+    """Of the same correlation without its step."""
+    return shape._replace(channels=2 * shape.channels), frame.polyphase
+
+
 @functools.lru_cache(CACHED_SHAPES)
 def choose(shape, frame, algorithm, prepared=False):
-    """(way, tile of winograd or None)."""
+    """(way, tile of winograd or None): "gemm", "direct", "winograd", or that "polyphase"."""
     if algorithm == "gemm" or not direct.SUPPORTED:
         return "gemm", None
     if algorithm != "direct":
         # Without the cost for weights that are not kept, or by an algorithm asked for by name, so
         # that an image alone takes the tile of a batch.
+        forms = {"winograd": (shape, frame)}
+        if frame.polyphase:
+            forms["polyphase"] = _polyphase(shape, frame)
         costs = {
-            tile: _winograd_cost(shape, frame, tile, prepared) for tile in _schemes(shape, frame)
+            (way, tile): _winograd_cost(*form, tile, prepared)
+            for way, form in forms.items()
+            for tile in _schemes(*form)
         }
         counted = 1 + (prepared and algorithm == "auto")
-        tile = min(costs, key=lambda tile: sum(costs[tile][:counted]), default=None)
-        if tile and (
-            algorithm == "winograd" or sum(costs[tile]) < _direct_cost(shape, frame, prepared)
+        best = min(costs, key=lambda choice: sum(costs[choice][:counted]), default=None)
+        if best and (
+            algorithm == "winograd" or sum(costs[best]) < _direct_cost(shape, frame, prepared)
         ):
-            return "winograd", tile
+            return best
     return "direct", None
 
 
@@ -267,7 +285,8 @@ def _winograd_cost(shape, frame, tile, prepared=False):
     """Multiplications for all tiles and for the weights, with transforms counted as such."""
     outputs = _padded(shape.outputs, _panel_width(shape))
     products = frame.taps[0] * shape.channels * outputs
-    transforms = TRANSFORM * (_padded(shape.channels, _vector(shape)) + outputs)
+    channels = _padded(shape.channels, _vector(shape)) * frame.size[0] // frame.count[0]
+    transforms = TRANSFORM * (channels + outputs)
     elements = _elements(frame, tile)
     return (
         elements * _tiles(shape, frame, tile) * (products + transforms),
@@ -474,6 +493,8 @@ def _plan_shared(shape, frame, tile, operations, prepared, width, fetch):
 def plan_weight_gradient(shape, frame, algorithm):
     """The :class:`Plan` of a gradient by weight."""
     way, tile = choose(shape, frame, algorithm)
+    if way == "polyphase":
+        return _plan_winograd_weight(*_polyphase(shape, frame), tile)._replace(polyphase=True)
     if way == "winograd":
         return _plan_winograd_weight(shape, frame, tile)
     return _plan_gemm_weight(shape, frame) if way == "gemm" else plan_direct_weight(shape, frame)

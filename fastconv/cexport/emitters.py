@@ -23,9 +23,9 @@ __all__ = ["CALLS", "EMITTERS"]
 BOX, FEW, MATRIX, LONG = 64 << 10, 48, 1 << 20, 1024
 THREADS = 4  # of which each should find a task in an image that has so many times FEW pixels
 # Of tiles of Winograd's algorithm: how many are transformed at a time, of more values than these
-# half as many; and the points that the C knows, but for infinity.
+# half as many; and the points that the C knows, by their number, but for infinity.
 TILES, TRANSFORMED = 24, 1 << 18
-POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)
+POINTS = {1: (), 6: (0, 1, -1, 2, -1 / 2), 8: (0, 1, -1, 2, -2, 1 / 2, -1 / 2)}
 MOST_AXES = 4  # of what is not moved alone
 
 
@@ -140,7 +140,7 @@ def _tile(e, node, w, frame):
     if not tile or frame.step != (1, 1, 1) or taps[0] > 1 or inputs < e.panel:
         return None
     points = {side + reach - 1 for side, reach in zip(tile, taps[1:], strict=True)}
-    return tile if points <= {1, 6, 8} and np.isfinite(w).all() else None
+    return tile if points <= set(POINTS) and np.isfinite(w).all() else None
 
 
 def _winograd(e, shape, tile, w_shape, weights, x, layer):
@@ -167,7 +167,7 @@ def _winograd(e, shape, tile, w_shape, weights, x, layer):
 
 def _matrix(points, taps):
     """G of F(points - taps + 1, taps): powers of a point, over its distances from the others."""
-    known = POINTS[: points - 1]
+    known = POINTS[points]
     rows = [
         [p**k / math.prod(p - other for other in known if other != p) for k in range(taps)]
         for p in known

@@ -1,9 +1,11 @@
 /* Winograd's minimal filtering: transforms of tiles, vectorised across channels.
  *
  * F(m, r) gives m outputs of r taps from n = m + r - 1 products, one for each interpolation point:
- * 0, 1 and infinity for n = 3, also -1 for n = 4, 2 for n = 5, -2 for n = 6, and 1/2 and -1/2 for
+ * 0, 1 and infinity for n = 3, also -1 for n = 4, 2 for n = 5, -1/2 for n = 6, and -2 and 1/2 for
  * n = 8 (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section
- * 4; the matrices as in appendix A, where the last point's signs are both turned).
+ * 4; the matrices as in appendix A, where the last point's signs are both turned). With -1/2 in
+ * place of -2 errors are a third (B. Barabasz et al., "Error Analysis and Improving the Accuracy of
+ * Winograd Convolution for Deep Neural Networks", ACM TOMS 46, 2020).
  * y = A^T [(G g) * (B^T d)]: B depends on the points alone, A and G are powers of the points, and
  * r = 1 is no transform at all.
  *
@@ -81,14 +83,14 @@ typedef struct {
             o[6] = even3 - odd3;                                                                \
             o[7] = d[7] - d[1] + (T)5.25 * (d[3] - d[5]);                                       \
         } else if ((n) == 6) {                                                                  \
-            V even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];                                    \
-            V even2 = d[4] - d[2], odd2 = 2 * (d[3] - d[1]);                                    \
-            o[0] = 4 * d[0] - 5 * d[2] + d[4];                                                  \
-            o[1] = even + odd;                                                                  \
-            o[2] = even - odd;                                                                  \
-            o[3] = even2 + odd2;                                                                \
-            o[4] = even2 - odd2;                                                                \
-            o[5] = 4 * d[1] - 5 * d[3] + d[5];                                                  \
+            const T half = (T)0.5, most = (T)1.5, five = (T)2.5;                                \
+            V even = d[4] - d[2], odd = d[3] - d[1];                                            \
+            o[0] = d[0] + d[4] - 2 * d[2] - most * odd;                                         \
+            o[1] = d[4] - d[1] - five * d[2] - half * d[3];                                     \
+            o[2] = d[4] + d[1] + half * d[2] - five * d[3];                                     \
+            o[3] = even + half * odd;                                                           \
+            o[4] = even - 2 * odd;                                                              \
+            o[5] = d[1] + d[5] - 2 * d[3] - most * even;                                        \
         } else if ((n) == 5) {                                                                  \
             V odd = d[3] - d[1];                                                                \
             o[0] = 2 * (d[0] - d[2]) + odd;                                                     \
@@ -136,22 +138,19 @@ typedef struct {
                 o[5] = difference + 32 * difference2 + (T)0.03125 * difference3;                \
             }                                                                                   \
             o[(m) - 1] += v[7];                                                                 \
-        } else if ((m) == 4 && (r) == 3) {                                                      \
+        } else if ((m) + (r) == 7) {                                                            \
             V sum = v[1] + v[2], difference = v[1] - v[2];                                      \
-            V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
-            o[0] = v[0] + sum + sum2;                                                           \
-            o[1] = difference + 2 * difference2;                                                \
-            o[2] = sum + 4 * sum2;                                                              \
-            o[3] = difference + 8 * difference2 + v[5];                                         \
+            o[0] = v[0] + sum + v[3] + v[4];                                                    \
+            o[1] = difference + 2 * v[3] - (T)0.5 * v[4];                                       \
+            if ((m) > 2) o[2] = sum + 4 * v[3] + (T)0.25 * v[4];                                \
+            if ((m) > 3) o[3] = difference + 8 * v[3] - (T)0.125 * v[4];                        \
+            o[(m) - 1] += v[5];                                                                 \
         } else if ((m) == 4) {                                                                  \
             V sum = v[1] + v[2], difference = v[1] - v[2];                                      \
             o[0] = v[0] + sum + v[3];                                                           \
             o[1] = difference + 2 * v[3];                                                       \
             o[2] = sum + 4 * v[3];                                                              \
             o[3] = difference + 8 * v[3] + v[4];                                                \
-        } else if ((r) == 5) {                                                                  \
-            o[0] = v[0] + (v[1] + v[2]) + (v[3] + v[4]);                                        \
-            o[1] = (v[1] - v[2]) + 2 * (v[3] - v[4]) + v[5];                                    \
         } else if ((r) == 3) {                                                                  \
             o[0] = v[0] + v[1] + v[2];                                                          \
             o[1] = v[1] - v[2] + v[3];                                                          \
@@ -189,25 +188,37 @@ typedef struct {
             o[4] = even2 - odd2;                                                                \
             o[5] = even3 + odd3;                                                                \
             o[6] = even3 - odd3;                                                                \
+        } else if ((m) + (r) == 7) {                                                            \
+            V even = y[0], odd = y[1], two = y[0] + 2 * y[1], half = y[0] - (T)0.5 * y[1];      \
+            if ((m) > 2) {                                                                      \
+                even += y[2];                                                                   \
+                two += 4 * y[2];                                                                \
+                half += (T)0.25 * y[2];                                                         \
+            }                                                                                   \
+            if ((m) > 3) {                                                                      \
+                odd += y[3];                                                                    \
+                two += 8 * y[3];                                                                \
+                half -= (T)0.125 * y[3];                                                        \
+            }                                                                                   \
+            o[1] = even + odd;                                                                  \
+            o[2] = even - odd;                                                                  \
+            o[3] = two;                                                                         \
+            o[4] = half;                                                                        \
         } else if ((m) == 4) {                                                                  \
             V even = y[0] + y[2], odd = y[1] + y[3];                                            \
             V even2 = y[0] + 4 * y[2], odd2 = 2 * y[1] + 8 * y[3];                              \
             o[1] = even + odd;                                                                  \
             o[2] = even - odd;                                                                  \
             o[3] = even2 + odd2;                                                                \
-            if ((r) > 2) o[4] = even2 - odd2;                                                   \
             if ((r) == 5) {                                                                     \
                 V even3 = y[0] + (T)0.25 * y[2], odd3 = (T)0.5 * y[1] + (T)0.125 * y[3];        \
+                o[4] = even2 - odd2;                                                            \
                 o[5] = even3 + odd3;                                                            \
                 o[6] = even3 - odd3;                                                            \
             }                                                                                   \
         } else {                                                                                \
             o[1] = y[0] + y[1];                                                                 \
             if ((r) > 2) o[2] = y[0] - y[1];                                                    \
-            if ((r) == 5) {                                                                     \
-                o[3] = y[0] + 2 * y[1];                                                         \
-                o[4] = y[0] - 2 * y[1];                                                         \
-            }                                                                                   \
         }                                                                                       \
         o[(m) + (r) - 2] = y[(m) - 1];                                                          \
     } while (0)
@@ -228,7 +239,7 @@ typedef struct {
 
 #define POINTS_WEIGHTS(m, r, g, o)                                                              \
     do {                                                                                        \
-        const T sixth = (T)(1.0 / 6), twelfth = (T)(1.0 / 12), part = (T)(1.0 / 24);            \
+        const T sixth = (T)(1.0 / 6);                                                           \
         if ((m) + (r) == 9) {                                                                   \
             const T one = (T)(-2.0 / 9), two = (T)(1.0 / 90), half = (T)(2.0 / 45);             \
             V even = one * (g[0] + g[2]), odd = one * g[1];                                     \
@@ -250,25 +261,27 @@ typedef struct {
             o[5] = even3 + odd3;                                                                \
             o[6] = even3 - odd3;                                                                \
             o[7] = g[(r) - 1];                                                                  \
-        } else if ((r) == 5) {                                                                  \
-            V even = -sixth * (g[0] + g[2] + g[4]), odd = sixth * (g[1] + g[3]);                \
-            V even2 = part * g[0] + sixth * g[2] + 4 * sixth * g[4];                            \
-            V odd2 = twelfth * g[1] + 2 * sixth * g[3];                                         \
-            o[0] = (T)0.25 * g[0];                                                              \
-            o[1] = even - odd;                                                                  \
-            o[2] = even + odd;                                                                  \
-            o[3] = even2 + odd2;                                                                \
-            o[4] = even2 - odd2;                                                                \
-            o[5] = g[4];                                                                        \
-        } else if ((r) == 3 && (m) == 4) {                                                      \
-            V even = -sixth * (g[0] + g[2]), odd = sixth * g[1];                                \
-            V even2 = part * g[0] + sixth * g[2], odd2 = twelfth * g[1];                        \
-            o[0] = (T)0.25 * g[0];                                                              \
-            o[1] = even - odd;                                                                  \
-            o[2] = even + odd;                                                                  \
-            o[3] = even2 + odd2;                                                                \
-            o[4] = even2 - odd2;                                                                \
-            o[5] = g[2];                                                                        \
+        } else if ((m) + (r) == 7) {                                                            \
+            const T third = (T)(1.0 / 3), part = (T)(1.0 / 15);                                 \
+            V even = third * (g[0] + g[2]), odd = third * g[1];                                 \
+            V two = part * (g[0] + 2 * g[1] + 4 * g[2]);                                        \
+            V half = part * (8 * g[1] - 16 * g[0] - 4 * g[2]);                                  \
+            if ((r) > 3) {                                                                      \
+                odd += third * g[3];                                                            \
+                two += part * 8 * g[3];                                                         \
+                half += part * 2 * g[3];                                                        \
+            }                                                                                   \
+            if ((r) == 5) {                                                                     \
+                even += third * g[4];                                                           \
+                two += part * 16 * g[4];                                                        \
+                half -= part * g[4];                                                            \
+            }                                                                                   \
+            o[0] = g[0];                                                                        \
+            o[1] = -(even + odd);                                                               \
+            o[2] = even - odd;                                                                  \
+            o[3] = two;                                                                         \
+            o[4] = half;                                                                        \
+            o[5] = g[(r) - 1];                                                                  \
         } else if ((r) == 3) {                                                                  \
             V even = (T)0.5 * (g[0] + g[2]), odd = (T)0.5 * g[1];                               \
             o[0] = g[0];                                                                        \
@@ -306,7 +319,7 @@ typedef struct {
 
 #define POINTS_WEIGHTS_ADJOINT(m, r, v, o)                                                      \
     do {                                                                                        \
-        const T sixth = (T)(1.0 / 6), twelfth = (T)(1.0 / 12), part = (T)(1.0 / 24);            \
+        const T sixth = (T)(1.0 / 6);                                                           \
         if ((m) + (r) == 9) {                                                                   \
             const T one = (T)(-2.0 / 9), two = (T)(1.0 / 90), half = (T)(2.0 / 45);             \
             V sum = one * (v[1] + v[2]), difference = one * (v[1] - v[2]);                      \
@@ -321,15 +334,14 @@ typedef struct {
             }                                                                                   \
             o[(r) - 1] += v[7];                                                                 \
         } else if ((m) + (r) == 7) {                                                            \
-            V sum = sixth * (v[1] + v[2]), difference = sixth * (v[2] - v[1]);                  \
-            V sum2 = v[3] + v[4], difference2 = v[3] - v[4];                                    \
-            o[0] = (T)0.25 * v[0] - sum + part * sum2;                                          \
-            o[1] = difference + twelfth * difference2;                                          \
-            o[2] = sixth * sum2 - sum;                                                          \
-            if ((r) == 5) {                                                                     \
-                o[3] = difference + 2 * sixth * difference2;                                    \
-                o[4] = 4 * sixth * sum2 - sum;                                                  \
-            }                                                                                   \
+            const T third = (T)(1.0 / 3), part = (T)(1.0 / 15);                                 \
+            V even = third * (v[2] - v[1]), odd = third * (v[1] + v[2]);                        \
+            V two = part * v[3], half = part * v[4];                                            \
+            o[0] = v[0] + even + two - 16 * half;                                               \
+            o[1] = 2 * two + 8 * half - odd;                                                    \
+            o[2] = even + 4 * two - 4 * half;                                                   \
+            if ((r) > 3) o[3] = 8 * two + 2 * half - odd;                                       \
+            if ((r) == 5) o[4] = even + 16 * two - half;                                        \
             o[(r) - 1] += v[5];                                                                 \
         } else if ((r) == 3) {                                                                  \
             V sum = (T)0.5 * (v[1] + v[2]);                                                     \

@@ -78,6 +78,7 @@ cdef struct Tiling:
     Py_ssize_t images, deep         # output slices, the first axis apart, and along it
     Py_ssize_t slices               # of an image that are numbered as if they were images
     Py_ssize_t size[3]              # of the input
+    Py_ssize_t apart[4]             # values from an image of it to the next, a slice, row and pixel
     Py_ssize_t count[3]             # outputs
     Py_ssize_t start[3]             # of which the first stands there
     Py_ssize_t stride[3]            # and they so far apart
@@ -91,19 +92,21 @@ cdef struct Tiling:
 
 
 cdef Tiling _tiling(
-    const Py_ssize_t[::1] frame, int itemsize, Py_ssize_t tile_h, Py_ssize_t tile_w,
-    Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs,
+    const floating[:, :, :, :, :] x, const Py_ssize_t[::1] frame, Py_ssize_t tile_h,
+    Py_ssize_t tile_w, Py_ssize_t outputs,
 ) noexcept nogil:
     cdef Frame f = read_frame(frame)
     cdef Tiling t
     cdef Py_ssize_t axis, span
     t.do = winograd_find(
-        itemsize, <int> tile_h, <int> f.taps[1], <int> f.step[1], <int> tile_w, <int> f.taps[2],
+        sizeof(floating), <int> tile_h, <int> f.taps[1], <int> f.step[1], <int> tile_w, <int> f.taps[2],
         <int> f.step[2])
     t.elements = t.do.side_h * t.do.side_w
     t.distinct = t.do.distinct_h * t.do.distinct_w
     t.taps = f.taps[0]
-    t.channels, t.outputs = channels, outputs
+    t.channels, t.outputs = x.shape[4], outputs
+    for axis in range(4):
+        t.apart[axis] = x.strides[axis] // <Py_ssize_t> sizeof(floating)
     for axis in range(3):
         t.size[axis], t.count[axis] = f.size[axis], f.count[axis]
         t.start[axis], t.stride[axis] = f.start[axis], f.stride[axis]
@@ -114,9 +117,9 @@ cdef Tiling _tiling(
             span = (tile_h if axis == 1 else tile_w) * t.spread[axis]
             t.tiles[axis] = (t.count[axis] + span - 1) // span * t.spread[axis]
     t.fetch = False
-    t.images, t.deep, t.slices = batch, t.count[0], 1
+    t.images, t.deep, t.slices = x.shape[0], t.count[0], 1
     if t.taps == 1 and t.first[0] == 0 and t.size[0] == t.count[0]:  # slices are images
-        t.images, t.deep = batch * t.deep, 1
+        t.images, t.deep, t.apart[0] = t.images * t.deep, 1, t.apart[1]
         t.size[0] = t.count[0] = t.extent[0] = 1
     return t
 
@@ -213,7 +216,7 @@ cdef void _transform_panel(
 
 
 def correlate_blocks(
-    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, :, :, :, :] x,     # IN   (N, D, H, W, C), pixels contiguous
     const floating[:, ::1] u,            # IN   (panels, ...), from transform_weights
     const floating[::1] bias,            # IN   (panels * width)
     floating[:, :, :, :, ::1] y,         # OUT  (N, D', H', W', K)
@@ -234,8 +237,7 @@ def correlate_blocks(
     other outputs then have too.
     """
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
-    cdef Tiling t = _tiling(
-        frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], y.shape[4])
+    cdef Tiling t = _tiling(x, frame, tile_h, tile_w, y.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2], _ticket, first
     cdef Py_ssize_t tasks = (tiles + block - 1) // block
     cdef Shares shares
@@ -282,7 +284,7 @@ cdef int _correlate_block(
 
 
 def correlate_shared(
-    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, :, :, :, :] x,     # IN   (N, D, H, W, C), pixels contiguous
     const floating[:, :, :, :, :] w,     # IN   (K, 1, h, w, C)
     const floating[:, ::1] ready,        # IN   (panels, ...), from transform_weights, or empty
     const floating[::1] bias,            # IN   (panels * width)
@@ -306,8 +308,7 @@ def correlate_shared(
     too.
     """
     cdef Epilogue epilogue = read_epilogue(y, residual, slope, top)
-    cdef Tiling t = _tiling(
-        frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], y.shape[4])
+    cdef Tiling t = _tiling(x, frame, tile_h, tile_w, y.shape[4])
     cdef Py_ssize_t tiles = t.images * t.tiles[1] * t.tiles[2]
     cdef Py_ssize_t panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t element = _tiles_element(phase, t.channels)
@@ -395,20 +396,19 @@ cdef inline void _find_inputs(
     if (0 <= deep < t.size[0]
             and 0 <= top and top + (t.do.side_h - 1) * t.spread[1] < t.size[1]
             and 0 <= left and left + (t.do.side_w - 1) * t.spread[2] < t.size[2]):
-        places.first = <void*> (x + t.channels * (
-            ((at.image * t.size[0] + deep) * t.size[1] + top) * t.size[2] + left))
-        places.row = t.spread[1] * t.size[2] * t.channels
-        places.col = t.spread[2] * t.channels
+        places.first = <void*> (
+            x + at.image * t.apart[0] + deep * t.apart[1] + top * t.apart[2] + left * t.apart[3])
+        places.row, places.col = t.spread[1] * t.apart[2], t.spread[2] * t.apart[3]
         places.each = NULL
         return
     places.each = each
     for i in range(t.do.side_h):
         row = top + i * t.spread[1]
         if 0 <= deep < t.size[0] and 0 <= row < t.size[1]:
-            line = x + ((at.image * t.size[0] + deep) * t.size[1] + row) * t.size[2] * t.channels
+            line = x + at.image * t.apart[0] + deep * t.apart[1] + row * t.apart[2]
             for j in range(t.do.side_w):
                 col = left + j * t.spread[2]
-                each[j] = <void*> (line + col * t.channels if 0 <= col < t.size[2] else zeros)
+                each[j] = <void*> (line + col * t.apart[3] if 0 <= col < t.size[2] else zeros)
         else:
             for j in range(t.do.side_w):
                 each[j] = <void*> zeros
@@ -507,7 +507,7 @@ cdef int _multiply_panels(
 
 
 def correlate_weight(
-    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, :, :, :, :] x,     # IN   (N, D, H, W, C), pixels contiguous
     const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', K)
     floating[:, ::1] dw,                 # OUT  (K, taps * C)
     const Py_ssize_t[::1] frame,
@@ -525,8 +525,7 @@ def correlate_weight(
 
     Tap by tap along the first axis. Returns whether any sum is an infinity or NaN.
     """
-    cdef Tiling t = _tiling(
-        frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], dy.shape[4])
+    cdef Tiling t = _tiling(x, frame, tile_h, tile_w, dy.shape[4])
     cdef Py_ssize_t tiles, panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t v_element = _tiles_element(phase, step)
     cdef Py_ssize_t m_element = panels * phase * width + PAD
@@ -572,7 +571,7 @@ def correlate_weight(
 
 
 def correlate_weight_parts(
-    const floating[:, :, :, :, ::1] x,   # IN   (N, D, H, W, C)
+    const floating[:, :, :, :, :] x,     # IN   (N, D, H, W, C), pixels contiguous
     const floating[:, :, :, :, ::1] dy,  # IN   (N, D', H', W', K)
     floating[:, ::1] dw,                 # OUT  (K, taps * C)
     const Py_ssize_t[::1] frame,
@@ -586,8 +585,7 @@ def correlate_weight_parts(
     int n_threads,
 ):
     """The same where the sums are small: each part has its own, and meets no other thread."""
-    cdef Tiling t = _tiling(
-        frame, sizeof(floating), tile_h, tile_w, x.shape[0], x.shape[4], dy.shape[4])
+    cdef Tiling t = _tiling(x, frame, tile_h, tile_w, dy.shape[4])
     cdef Py_ssize_t tiles, panels = (t.outputs + width - 1) // width
     cdef Py_ssize_t sum_element = t.channels * panels * width
     cdef Py_ssize_t size = t.distinct * sum_element, parts = sums.shape[0] // size

@@ -9,6 +9,8 @@
 #include "winograd_template.h"
 #define SCHEME(get) get(2, 5, 1, 2, 5, 1)
 #include "winograd_template.h"
+#define SCHEME(get) get(3, 4, 1, 3, 4, 1)
+#include "winograd_template.h"
 #define SCHEME(get) get(4, 3, 1, 4, 5, 1)
 #include "winograd_template.h"
 #define SCHEME(get) get(4, 5, 1, 4, 3, 1)
@@ -45,6 +47,7 @@ static const winograd_transforms *const JOIN(all, T)[] = {
     &LABEL(transforms, T, 2, 3, 1, 2, 3, 1),
     &LABEL(transforms, T, 4, 5, 1, 4, 5, 1),
     &LABEL(transforms, T, 2, 5, 1, 2, 5, 1),
+    &LABEL(transforms, T, 3, 4, 1, 3, 4, 1),
     &LABEL(transforms, T, 4, 3, 1, 4, 5, 1),
     &LABEL(transforms, T, 4, 5, 1, 4, 3, 1),
     &LABEL(transforms, T, 1, 1, 1, 4, 5, 1),

@@ -1,6 +1,6 @@
 /* Winograd's minimal filtering along the last two axes (A. Lavin, S. Gray, CVPR 2016): F(m, r) gives m
- * outputs of r taps from m + r - 1 products, one for each of the points 0, 1, -1, 2, -2, then 1/2 and
- * -1/2 for eight, and infinity. A task is a block of tiles, those of several images together. With a
+ * outputs of r taps from m + r - 1 products, one for each of the points 0, 1, -1, 2, -1/2, then -2 and
+ * 1/2 for eight, and infinity. A task is a block of tiles, those of several images together. With a
  * spacing of taps, tiles lie between each other. */
 typedef void Forward(const real *const *places, int64_t channels, real *to, int64_t element);
 typedef int Backward(const real *products, int64_t element, real *sums);
@@ -39,14 +39,14 @@ UNROLLED void to_points(int points, const vector *d, vector *o)
         o[6] = even3 - odd3;
         o[7] = d[7] - d[1] + b * (d[3] - d[5]);
     } else if (points == 6) {
-        const vector even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
-        const vector even2 = d[4] - d[2], odd2 = 2 * (d[3] - d[1]);
-        o[0] = 4 * d[0] - 5 * d[2] + d[4];
-        o[1] = even + odd;
-        o[2] = even - odd;
-        o[3] = even2 + odd2;
-        o[4] = even2 - odd2;
-        o[5] = 4 * d[1] - 5 * d[3] + d[5];
+        const real half = (real)0.5, most = (real)1.5, five = (real)2.5;
+        const vector even = d[4] - d[2], odd = d[3] - d[1];
+        o[0] = d[0] + d[4] - 2 * d[2] - most * odd;
+        o[1] = d[4] - d[1] - five * d[2] - half * d[3];
+        o[2] = d[4] + d[1] + half * d[2] - five * d[3];
+        o[3] = even + half * odd;
+        o[4] = even - 2 * odd;
+        o[5] = d[1] + d[5] - 2 * d[3] - most * even;
     } else {
         o[0] = d[0];
     }
@@ -58,8 +58,8 @@ UNROLLED void from_points(int points, int m, const vector *v, vector *o)
     o[0] = v[0];
     if (points == 1) return;
     const vector sum = v[1] + v[2], difference = v[1] - v[2];
-    const vector sum2 = v[3] + v[4], difference2 = v[3] - v[4];
     if (points == 8) {
+        const vector sum2 = v[3] + v[4], difference2 = v[3] - v[4];
         const vector sum3 = v[5] + v[6], difference3 = v[5] - v[6];
         o[0] += sum + sum2 + sum3;
         o[1] = difference + 2 * difference2 + (real)0.5 * difference3;
@@ -70,12 +70,10 @@ UNROLLED void from_points(int points, int m, const vector *v, vector *o)
             o[5] = difference + 32 * difference2 + (real)0.03125 * difference3;
         }
     } else {
-        o[0] += sum + sum2;
-        o[1] = difference + 2 * difference2;
-        if (m == 4) {
-            o[2] = sum + 4 * sum2;
-            o[3] = difference + 8 * difference2;
-        }
+        o[0] += sum + v[3] + v[4];
+        o[1] = difference + 2 * v[3] - (real)0.5 * v[4];
+        if (m > 2) o[2] = sum + 4 * v[3] + (real)0.25 * v[4];
+        if (m > 3) o[3] = difference + 8 * v[3] - (real)0.125 * v[4];
     }
     o[m - 1] += v[points - 1];
 }
