@@ -199,3 +199,16 @@ def test_wild_values_reach_only_who_reads_them(value, channels, rng):
     np.testing.assert_allclose(out[~reads], clean[~reads], rtol=0, atol=2e-5 * abs(clean).max())
     if not np.isfinite(value):
         assert not np.isfinite(out[reads]).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_wild_values_of_even_and_odd_rows_too(value, rng):
+    x = rng.normal(size=(2, 3, 16, 20)).astype(np.float32)
+    w = rng.normal(size=(16, 3, 7, 7)).astype(np.float32)
+    clean = convolve(x, w, stride=2, padding=3)
+    x[1, 2, 9, 8] = value
+    out = convolve(x, w, stride=2, padding=3)
+    reads = np.zeros(out.shape, bool)
+    reads[1, :, 3:7, 3:6] = True  # rows 2 i - 3 to 2 i + 3 hold 9, columns 2 j - 3 to 2 j + 3 hold 8
+    np.testing.assert_allclose(out[~reads], clean[~reads], rtol=0, atol=2e-5 * abs(clean).max())
+    assert not np.isfinite(out[reads]).any()

@@ -105,8 +105,9 @@ def conv2d(
     [2]_ over tiles. It fits kernels of 3x3 with stride 1 or 2, and with stride 1 of 5x5, 4x4, 3x5,
     5x3, 2x2 and of 3 or 5 taps along one axis, those of signals too, all of these also with up to
     eight taps along the first axis of a volume; and with stride 2 square ones of up to 10 taps, on
-    images of even sizes; for one group. Where it is wanted but does not fit, "direct" is taken. In float32 the largest error, relative to the largest output, is some
-    1e-6, with "winograd" up to 2e-5, and 5e-5 relative to the largest gradient.
+    images of even sizes; for one group. Where it is wanted but does not fit, "direct" is taken. In
+    float32 the largest error, relative to the largest output, is some 1e-6, with "winograd" up to
+    2e-5, and 5e-5 relative to the largest gradient.
 
     Inputs whose memory is channels-last, as that of every result, are read in place; others are
     copied. What is needed besides does not grow with the image: for 64 3x3 kernels on an image of

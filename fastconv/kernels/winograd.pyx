@@ -99,8 +99,8 @@ cdef Tiling _tiling(
     cdef Tiling t
     cdef Py_ssize_t axis, span
     t.do = winograd_find(
-        sizeof(floating), <int> tile_h, <int> f.taps[1], <int> f.step[1], <int> tile_w, <int> f.taps[2],
-        <int> f.step[2])
+        sizeof(floating), <int> tile_h, <int> f.taps[1], <int> f.step[1], <int> tile_w,
+        <int> f.taps[2], <int> f.step[2])
     t.elements = t.do.side_h * t.do.side_w
     t.distinct = t.do.distinct_h * t.do.distinct_w
     t.taps = f.taps[0]
