@@ -209,6 +209,7 @@ def test_wild_values_of_even_and_odd_rows_too(value, rng):
     x[1, 2, 9, 8] = value
     out = convolve(x, w, stride=2, padding=3)
     reads = np.zeros(out.shape, bool)
-    reads[1, :, 3:7, 3:6] = True  # rows 2 i - 3 to 2 i + 3 hold 9, columns 2 j - 3 to 2 j + 3 hold 8
+    # Rows 2 i - 3 to 2 i + 3 hold 9, columns 2 j - 3 to 2 j + 3 hold 8.
+    reads[1, :, 3:7, 3:6] = True
     np.testing.assert_allclose(out[~reads], clean[~reads], rtol=0, atol=2e-5 * abs(clean).max())
     assert not np.isfinite(out[reads]).any()
