@@ -18,13 +18,15 @@
 
 #include "direct.h"
 
-/* Where a tile's inputs or outputs are: (i, j) at first + i * row + j * col, in values, or, of a
- * tile that stands over the edge, at each[i * width + j]. */
+/* Where a tile's inputs or outputs are: (i, j) at the address base + offset[i * width + j]; an
+ * output beyond the edge has the offset NOWHERE. */
 typedef struct {
-    void *first;
-    ptrdiff_t row, col;
-    void **each; /* NULL inside of the image */
+    ptrdiff_t base;
+    ptrdiff_t *offset;
+    int edge; /* whether the tile stands over it */
 } winograd_places;
+
+#define NOWHERE (-1)
 
 typedef struct {
     int tile_h, tile_w, taps_h, taps_w, step_h, step_w;
@@ -47,9 +49,7 @@ typedef struct {
 #if DIRECT_SUPPORTED
 
 #define BODY static inline __attribute__((always_inline))
-#define PLACE(at, inside, i, j, width)                                                          \
-    ((inside) ? (T *)(at).first + (i) * (at).row + (j) * (at).col                               \
-              : (T *)(at).each[(i) * (width) + (j)])
+#define PLACE(at, i, j, width) ((T *)((at).base + (at).offset[(i) * (width) + (j)]))
 
 /* B^T */
 #define TRANSFORM_INPUT(m, r, s, d, o)                                                          \

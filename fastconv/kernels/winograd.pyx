@@ -28,11 +28,11 @@ from fastconv.kernels.shares cimport Shares, share_out, share_take
 cdef extern from "winograd.h" nogil:
     enum:
         MOST_ROWS
+        NOWHERE
     ctypedef struct winograd_places:
-        void* first
-        Py_ssize_t row
-        Py_ssize_t col
-        void** each
+        Py_ssize_t base
+        Py_ssize_t* offset
+        bint edge
     ctypedef struct winograd_transforms:
         int tile_h
         int tile_w
@@ -88,6 +88,8 @@ cdef struct Tiling:
     Py_ssize_t tiles[3]             # along an axis of a slice
     Py_ssize_t taps                 # along the first axis
     Py_ssize_t channels, outputs
+    Py_ssize_t inputs_at[MOST_ELEMENTS]        # bytes from the first of a tile to each
+    Py_ssize_t outputs_at[MOST_OUTPUTS]
     bint fetch                      # weights before they are used
 
 
@@ -97,7 +99,7 @@ cdef Tiling _tiling(
 ) noexcept nogil:
     cdef Frame f = read_frame(frame)
     cdef Tiling t
-    cdef Py_ssize_t axis, span
+    cdef Py_ssize_t axis, span, i, j
     t.do = winograd_find(
         sizeof(floating), <int> tile_h, <int> f.taps[1], <int> f.step[1], <int> tile_w,
         <int> f.taps[2], <int> f.step[2])
@@ -121,6 +123,14 @@ cdef Tiling _tiling(
     if t.taps == 1 and t.first[0] == 0 and t.size[0] == t.count[0]:  # slices are images
         t.images, t.deep, t.apart[0] = t.images * t.deep, 1, t.apart[1]
         t.size[0] = t.count[0] = t.extent[0] = 1
+    for i in range(t.do.side_h):
+        for j in range(t.do.side_w):
+            t.inputs_at[i * t.do.side_w + j] = <Py_ssize_t> sizeof(floating) * (
+                i * t.spread[1] * t.apart[2] + j * t.spread[2] * t.apart[3])
+    for i in range(tile_h):
+        for j in range(tile_w):
+            t.outputs_at[i * tile_w + j] = <Py_ssize_t> sizeof(floating) * t.outputs * (
+                i * t.spread[1] * t.stride[1] * t.extent[2] + j * t.spread[2] * t.stride[2])
     return t
 
 
@@ -367,18 +377,18 @@ cdef void _transform_tiles(
 ) noexcept nogil:
     """v[e, tile - first] := B^T d B in slice z for tiles [first, last), zeros from there to end."""
     cdef winograd_places places[2]
-    cdef void* each[2][MOST_ELEMENTS]
+    cdef Py_ssize_t offset[2][MOST_ELEMENTS]
     cdef Place at = _place(t, first)
     cdef Py_ssize_t tile, _tile, e
-    _find_inputs(x, t, z, &at, zeros, each[first % 2], &places[first % 2])
+    _find_inputs(x, t, z, &at, zeros, offset[first % 2], &places[first % 2])
     for tile in range(first, last):
         _go_on(t, &at)
-        _find_inputs(x, t, z, &at, zeros, each[(tile + 1) % 2], &places[(tile + 1) % 2])
+        _find_inputs(x, t, z, &at, zeros, offset[(tile + 1) % 2], &places[(tile + 1) % 2])
         t.do.input(&places[tile % 2], &places[(tile + 1) % 2], t.channels, v, element)
         v += step
     for e in range(t.elements):
-        each[0][e] = <void*> zeros
-    places[0].each = each[0]
+        offset[0][e] = 0
+    places[0].base, places[0].offset, places[0].edge = <Py_ssize_t> zeros, offset[0], True
     for _tile in range(last, end):
         t.do.input(places, places, t.channels, v, element)
         v += step
@@ -386,7 +396,7 @@ cdef void _transform_tiles(
 
 cdef inline void _find_inputs(
     const floating* x, const Tiling* t, Py_ssize_t z, const Place* at, const floating* zeros,
-    void** each, winograd_places* places,
+    Py_ssize_t* offset, winograd_places* places,
 ) noexcept nogil:
     """Where the inputs of a tile stand in slice z, `zeros` outside of the image."""
     cdef Py_ssize_t deep = at.deep + z, i, j, row, col
@@ -396,23 +406,23 @@ cdef inline void _find_inputs(
     if (0 <= deep < t.size[0]
             and 0 <= top and top + (t.do.side_h - 1) * t.spread[1] < t.size[1]
             and 0 <= left and left + (t.do.side_w - 1) * t.spread[2] < t.size[2]):
-        places.first = <void*> (
+        places.base = <Py_ssize_t> (
             x + at.image * t.apart[0] + deep * t.apart[1] + top * t.apart[2] + left * t.apart[3])
-        places.row, places.col = t.spread[1] * t.apart[2], t.spread[2] * t.apart[3]
-        places.each = NULL
+        places.offset, places.edge = <Py_ssize_t*> t.inputs_at, False
         return
-    places.each = each
+    places.base, places.offset, places.edge = 0, offset, True
     for i in range(t.do.side_h):
         row = top + i * t.spread[1]
         if 0 <= deep < t.size[0] and 0 <= row < t.size[1]:
             line = x + at.image * t.apart[0] + deep * t.apart[1] + row * t.apart[2]
             for j in range(t.do.side_w):
                 col = left + j * t.spread[2]
-                each[j] = <void*> (line + col * t.apart[3] if 0 <= col < t.size[2] else zeros)
+                offset[j] = <Py_ssize_t> (
+                    line + col * t.apart[3] if 0 <= col < t.size[2] else zeros)
         else:
             for j in range(t.do.side_w):
-                each[j] = <void*> zeros
-        each += t.do.side_w
+                offset[j] = <Py_ssize_t> zeros
+        offset += t.do.side_w
 
 
 cdef inline Py_ssize_t _whole(Py_ssize_t tiles) noexcept nogil:
@@ -421,41 +431,32 @@ cdef inline Py_ssize_t _whole(Py_ssize_t tiles) noexcept nogil:
 
 
 cdef inline void _find_outputs(
-    const floating* y, const Tiling* t, Py_ssize_t z, const Place* at, void** each,
+    const floating* y, const Tiling* t, Py_ssize_t z, const Place* at, Py_ssize_t* offset,
     winograd_places* places,
 ) noexcept nogil:
-    """Where the outputs of a tile stand in slice z, NULL outside of the image."""
+    """Where the outputs of a tile stand in slice z, NOWHERE outside of the image."""
     cdef Py_ssize_t top = _start(at.row, t.do.tile_h, t.spread[1]), i, j
     cdef Py_ssize_t left = _start(at.col, t.do.tile_w, t.spread[2])
-    cdef Py_ssize_t row_step = t.spread[1] * t.stride[1] * t.extent[2] * t.outputs
-    cdef Py_ssize_t col_step = t.spread[2] * t.stride[2] * t.outputs
-    cdef const floating* first = y + t.outputs * (
+    places.base = <Py_ssize_t> (y + t.outputs * (
         ((at.image * t.extent[0] + t.start[0] + (at.deep + z) * t.stride[0]) * t.extent[1]
          + t.start[1] + top * t.stride[1]) * t.extent[2]
-        + t.start[2] + left * t.stride[2])
-    places.first, places.row, places.col = <void*> first, row_step, col_step
-    places.each = NULL
+        + t.start[2] + left * t.stride[2]))
+    places.offset, places.edge = <Py_ssize_t*> t.outputs_at, False
     if (top + (t.do.tile_h - 1) * t.spread[1] < t.count[1]
             and left + (t.do.tile_w - 1) * t.spread[2] < t.count[2]):
         return
-    places.each = each
+    places.offset, places.edge = offset, True
     for i in range(t.do.tile_h):
         for j in range(t.do.tile_w):
-            each[0] = NULL
+            offset[i * t.do.tile_w + j] = NOWHERE
             if top + i * t.spread[1] < t.count[1] and left + j * t.spread[2] < t.count[2]:
-                each[0] = <void*> (first + i * row_step + j * col_step)
-            each += 1
+                offset[i * t.do.tile_w + j] = t.outputs_at[i * t.do.tile_w + j]
 
 
-cdef inline void _go_past(const Tiling* t, Py_ssize_t size, winograd_places* places) noexcept nogil:
+cdef inline void _go_past(Py_ssize_t size, winograd_places* places) noexcept nogil:
     """To the output channels that lie `size` bytes on, in a tile and the next."""
-    cdef Py_ssize_t n, i
-    for n in range(2):
-        places[n].first = <char*> places[n].first + size
-        if places[n].each != NULL:
-            for i in range(t.do.tile_h * t.do.tile_w):
-                if places[n].each[i] != NULL:
-                    places[n].each[i] = <char*> places[n].each[i] + size
+    places[0].base += size
+    places[1].base += size
 
 
 cdef int _multiply_panels(
@@ -471,7 +472,7 @@ cdef int _multiply_panels(
     """
     cdef const floating* rows[MOST_DEEP]
     cdef winograd_places places[2]
-    cdef void* each[2][MOST_OUTPUTS]
+    cdef Py_ssize_t offset[2][MOST_OUTPUTS]
     cdef Place at = _place(t, first)
     cdef Py_ssize_t e, a, tile, panel, size = width * <Py_ssize_t> sizeof(floating)
     cdef Py_ssize_t groups = _whole(last - first) // TILE_PIXELS
@@ -490,19 +491,19 @@ cdef int _multiply_panels(
                 <const void**> rows, taps, t.channels, t.channels, weights,
                 next if t.fetch else NULL,
                 product + (panel * t.elements + e) * product_element, groups)
-    _find_outputs(y + panel0 * width, t, z, &at, each[first % 2], &places[first % 2])
+    _find_outputs(y + panel0 * width, t, z, &at, offset[first % 2], &places[first % 2])
     for tile in range(first, last):
         _go_on(t, &at)
         _find_outputs(
-            y + panel0 * width, t, z, &at, each[(tile + 1) % 2], &places[(tile + 1) % 2])
+            y + panel0 * width, t, z, &at, offset[(tile + 1) % 2], &places[(tile + 1) % 2])
         for panel in range(panel1 - panel0):
             wild |= t.do.output(
                 product + panel * t.elements * product_element + (tile - first) * width,
                 product_element, bias + (panel0 + panel) * width, &places[tile % 2],
                 &places[(tile + 1) % 2], <int> min(width, t.outputs - (panel0 + panel) * width),
                 epilogue)
-            _go_past(t, size, places)
-        _go_past(t, (panel0 - panel1) * size, places)
+            _go_past(size, places)
+        _go_past((panel0 - panel1) * size, places)
     return wild
 
 
@@ -654,21 +655,21 @@ cdef void _transform_outputs(
 ) noexcept nogil:
     """m[e, panel, tile] := A dy A^T, of panels [panel0, panel1)."""
     cdef winograd_places places[2]
-    cdef void* each[2][MOST_OUTPUTS]
+    cdef Py_ssize_t offset[2][MOST_OUTPUTS]
     cdef Place at = _place(t, first)
     cdef Py_ssize_t tile, panel, size = width * <Py_ssize_t> sizeof(floating)
-    _find_outputs(dy + panel0 * width, t, 0, &at, each[first % 2], &places[first % 2])
+    _find_outputs(dy + panel0 * width, t, 0, &at, offset[first % 2], &places[first % 2])
     for tile in range(first, last):
         _go_on(t, &at)
         _find_outputs(
-            dy + panel0 * width, t, 0, &at, each[(tile + 1) % 2], &places[(tile + 1) % 2])
+            dy + panel0 * width, t, 0, &at, offset[(tile + 1) % 2], &places[(tile + 1) % 2])
         for panel in range(panel0, panel1):
             t.do.output_adjoint(
                 &places[tile % 2], &places[(tile + 1) % 2],
                 <int> min(width, t.outputs - panel * width), <int> width,
                 m + (panel - panel0) * phase * width, m_element)
-            _go_past(t, size, places)
-        _go_past(t, (panel0 - panel1) * size, places)
+            _go_past(size, places)
+        _go_past((panel0 - panel1) * size, places)
         m += width
 
 

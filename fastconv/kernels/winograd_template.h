@@ -27,8 +27,8 @@ BODY void NAME(fetch)(
 {
     if (M_H == 1) return;
     for (int i = 0; i < rows; i++)
-        for (int j = at->each ? 0 : cols - some; j < cols; j++) {
-            const T *place = at->each ? PLACE(*at, 0, i, j, cols) : PLACE(*at, 1, i, j, cols);
+        for (int j = at->edge ? 0 : cols - some; j < cols; j++) {
+            const T *place = PLACE(*at, i, j, cols);
             if (write) PREFETCH_TO_WRITE(place + on);
             else PREFETCH_TO_READ(place + on);
         }
@@ -37,14 +37,14 @@ BODY void NAME(fetch)(
 /* v[e * element] = (B^T d B)[e] for `some` channels, up to a vector of them, of the inputs d, c
  * values on from the tile's places; the next tile's are fetched. */
 BODY void NAME(input_of)(
-    const winograd_places *places, const winograd_places *next, const int inside, ptrdiff_t c,
-    ptrdiff_t some, T *v, ptrdiff_t element)
+    const winograd_places *places, const winograd_places *next, ptrdiff_t c, ptrdiff_t some, T *v,
+    ptrdiff_t element)
 {
     V t[N_H][N_W], in[N_H], out[N_H > N_W ? N_H : N_W];
     if (c % LINE == 0) NAME(fetch)(next, N_H, N_W, M_W * S_W, c, 0);
     for (int j = 0; j < N_W; j++) {
         for (int i = 0; i < N_H; i++)
-            in[i] = EPILOGUE(load)(PLACE(*places, inside, i, j, N_W) + c, some);
+            in[i] = EPILOGUE(load)(PLACE(*places, i, j, N_W) + c, some);
         TRANSFORM_INPUT(M_H, R_H, S_H, in, out);
         for (int i = 0; i < N_H; i++) t[i][j] = out[i];
     }
@@ -55,32 +55,23 @@ BODY void NAME(input_of)(
 }
 
 /* The same of all channels. */
-BODY void NAME(input_at)(
-    const winograd_places *at, const winograd_places *after, const int inside, ptrdiff_t channels,
-    void *to, ptrdiff_t element)
+static void NAME(input)(
+    const winograd_places *at, const winograd_places *after, ptrdiff_t channels, void *to,
+    ptrdiff_t element)
 {
     const winograd_places places = *at, next = *after; /* copies, which nothing written changes */
     ptrdiff_t c = 0;
     for (; c + LANES <= channels; c += LANES)
-        NAME(input_of)(&places, &next, inside, c, LANES, (T *)to + c, element);
-    if (c < channels)
-        NAME(input_of)(&places, &next, inside, c, channels - c, (T *)to + c, element);
-}
-
-static void NAME(input)(
-    const winograd_places *at, const winograd_places *next, ptrdiff_t channels, void *to,
-    ptrdiff_t element)
-{
-    if (at->each) NAME(input_at)(at, next, 0, channels, to, element);
-    else NAME(input_at)(at, next, 1, channels, to, element);
+        NAME(input_of)(&places, &next, c, LANES, (T *)to + c, element);
+    if (c < channels) NAME(input_of)(&places, &next, c, channels - c, (T *)to + c, element);
 }
 
 /* (A^T m A)[i, j] + bias, and the epilogue, for the first `cols` outputs at the tile's places;
  * m[e * element] holds whole vectors. The next tile's places are fetched. Returns whether any value
  * was infinite or NaN before the epilogue. */
-BODY int NAME(output_at)(
+static int NAME(output)(
     const void *from, ptrdiff_t element, const void *bias, const winograd_places *at,
-    const winograd_places *next, const int inside, int cols, const Epilogue *then)
+    const winograd_places *next, int cols, const Epilogue *then)
 {
     const winograd_places places = *at; /* copies, which nothing written changes */
     const Epilogue epilogue = *then;
@@ -88,7 +79,7 @@ BODY int NAME(output_at)(
     if (epilogue.add)
         for (int i = 0; i < M_H; i++)
             for (int j = 0; j < M_W; j++)
-                EPILOGUE(fetch)(PLACE(places, inside, i, j, M_W), &epilogue);
+                EPILOGUE(fetch)(PLACE(places, i, j, M_W), &epilogue);
     for (int first = 0; first < cols; first += LANES) {
         if (first % LINE == 0) NAME(fetch)(next, M_H, M_W, M_W, first, 1);
         const int some = cols - first < LANES ? cols - first : LANES;
@@ -109,28 +100,20 @@ BODY int NAME(output_at)(
             wild += 0 * sum;
             if (epilogue.add)
                 for (int j = 0; j < M_W; j++) {
-                    const T *to = PLACE(places, inside, i, j, M_W);
-                    if (inside || to) y[j] += EPILOGUE(residual)(to + first, some, &epilogue);
+                    if (places.offset[i * M_W + j] == NOWHERE) continue;
+                    const T *to = PLACE(places, i, j, M_W);
+                    y[j] += EPILOGUE(residual)(to + first, some, &epilogue);
                 }
             if (epilogue.act) EPILOGUE(activate)(y, M_W, &epilogue);
             for (int j = 0; j < M_W; j++) {
-                T *to = PLACE(places, inside, i, j, M_W);
-                if (!inside && !to) continue;
-                EPILOGUE(store)(to + first, some, y[j]);
+                if (places.offset[i * M_W + j] == NOWHERE) continue;
+                EPILOGUE(store)(PLACE(places, i, j, M_W) + first, some, y[j]);
             }
         }
     }
     int any = 0;
     for (int lane = 0; lane < LANES; lane++) any |= wild[lane] != 0;
     return any;
-}
-
-static int NAME(output)(
-    const void *from, ptrdiff_t element, const void *bias, const winograd_places *at,
-    const winograd_places *next, int cols, const Epilogue *epilogue)
-{
-    return at->each ? NAME(output_at)(from, element, bias, at, next, 0, cols, epilogue)
-                    : NAME(output_at)(from, element, bias, at, next, 1, cols, epilogue);
 }
 
 /* u[e * element + c * width + k] = (G g G^T)[e], distinct weights e alone, for the kernels g of
@@ -181,9 +164,9 @@ static void NAME(weights)(
 
 /* The adjoint of `output`: m[e * element + 0 .. width) = (A dy A^T)[e] for the first `cols`
  * outputs dy at the tile's places; zero where there are none. The next tile's are fetched. */
-BODY void NAME(output_adjoint_at)(
-    const winograd_places *at, const winograd_places *next, const int inside, int cols, int width,
-    void *to, ptrdiff_t element)
+static void NAME(output_adjoint)(
+    const winograd_places *at, const winograd_places *next, int cols, int width, void *to,
+    ptrdiff_t element)
 {
     const winograd_places places = *at;
     for (int first = 0; first < width; first += LANES) {
@@ -193,11 +176,10 @@ BODY void NAME(output_adjoint_at)(
         V t[N_H][M_W], in[M_H > M_W ? M_H : M_W], out[N_H > N_W ? N_H : N_W];
         for (int j = 0; j < M_W; j++) {
             for (int i = 0; i < M_H; i++) {
-                const T *row = PLACE(places, inside, i, j, M_W);
+                const T *row = PLACE(places, i, j, M_W);
                 in[i] = (V){0};
-                if (!inside && !row) continue;
-                if (some == LANES) in[i] = *(const V *)(row + first);
-                else if (some > 0) memcpy(&in[i], row + first, some * sizeof(T));
+                if (places.offset[i * M_W + j] == NOWHERE) continue;
+                if (some > 0) in[i] = EPILOGUE(load)(row + first, some);
             }
             ADJOINT_OUTPUT(M_H, R_H, S_H, in, out);
             for (int i = 0; i < N_H; i++) t[i][j] = out[i];
@@ -207,14 +189,6 @@ BODY void NAME(output_adjoint_at)(
             for (int j = 0; j < N_W; j++, m += element) *(V *)m = out[j];
         }
     }
-}
-
-static void NAME(output_adjoint)(
-    const winograd_places *at, const winograd_places *next, int cols, int width, void *to,
-    ptrdiff_t element)
-{
-    if (at->each) NAME(output_adjoint_at)(at, next, 0, cols, width, to, element);
-    else NAME(output_adjoint_at)(at, next, 1, cols, width, to, element);
 }
 
 /* The adjoint of `weights`: dw[k * step + (i * R_W + j) * channels + c] = (G^T s G)[i, j] of the
