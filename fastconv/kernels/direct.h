@@ -35,9 +35,9 @@ typedef struct {
     void (*pixel[4])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride, ptrdiff_t run,
                      const void *w, const void *bias, void *out, ptrdiff_t cols,
                      const Epilogue *epilogue);
-    void (*even_tile[4])(const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
-                         ptrdiff_t run, const void *w, const void *bias, void *out,
-                         ptrdiff_t out_step, int pixels, ptrdiff_t cols, const Epilogue *epilogue);
+    void (*line[4])(const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,
+                    ptrdiff_t run, const void *w, const void *bias, void *out,
+                    ptrdiff_t out_step, ptrdiff_t count, ptrdiff_t cols, const Epilogue *epilogue);
     void (*dots[MOST_DOTS + 1])(const void *const *rows, ptrdiff_t runs, ptrdiff_t stride,
                                 ptrdiff_t run, const void *w, const void *bias, void *const *out,
                                 int pixels, const Epilogue *epilogue);

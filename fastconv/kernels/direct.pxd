@@ -26,10 +26,10 @@ cdef extern from "direct.h" nogil:
         void (*pixel[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void* out, Py_ssize_t cols, const Epilogue* epilogue) nogil
-        void (*even_tile[4])(
+        void (*line[4])(
             const void* a, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
             Py_ssize_t run, const void* w, const void* bias, void* out, Py_ssize_t out_step,
-            int pixels, Py_ssize_t cols, const Epilogue* epilogue) nogil
+            Py_ssize_t count, Py_ssize_t cols, const Epilogue* epilogue) nogil
         void (*dots[4])(
             const void** rows, Py_ssize_t runs, Py_ssize_t stride, Py_ssize_t run, const void* w,
             const void* bias, void** out, int pixels, const Epilogue* epilogue) nogil

@@ -402,12 +402,13 @@ cdef void _correlate_band(
     panels = 1 if w.shape[0] * w.shape[1] * width * sizeof(floating) > L1_WEIGHTS else w.shape[0]
     for part in range(w.shape[0] // panels):
         for j in range(j0, min(j0 + lines, f.count[1])):
-            _correlate_line(
-                work + (j - j0) * f.step[1] * length, f.step[2] * channels, offsets, runs, run, w,
-                bias, outputs,
-                y + outputs * output_place(f, (slice_ * f.count[1] + j) * f.count[2] + k0),
-                f.stride[2] * outputs, last - k0, part * panels, (part + 1) * panels,
-                epilogue)
+            direct_find(sizeof(floating)).line[vectors_of(width, sizeof(floating))](
+                work + (j - j0) * f.step[1] * length, f.step[2] * channels, offsets, runs, run,
+                &w[part * panels, 0, 0], bias + part * panels * width,
+                y + outputs * output_place(f, (slice_ * f.count[1] + j) * f.count[2] + k0)
+                + part * panels * width,
+                f.stride[2] * outputs, last - k0,
+                min((part + 1) * panels * width, outputs) - part * panels * width, epilogue)
 
 
 cdef Py_ssize_t _copy_band(
@@ -434,23 +435,6 @@ cdef Py_ssize_t _copy_band(
                 offsets[runs] = v + (f.offset[2][t] - f.offset[2][0]) * channels
                 runs += 1
     return runs
-
-
-cdef void _correlate_line(
-    const floating* at, Py_ssize_t step, const Py_ssize_t* offsets, Py_ssize_t runs,
-    Py_ssize_t run, const floating[:, :, ::1] w, const floating* bias, Py_ssize_t outputs,
-    floating* out, Py_ssize_t out_step, Py_ssize_t pixels, Py_ssize_t panel0, Py_ssize_t panel1,
-    const Epilogue* epilogue,
-) noexcept nogil:
-    """Panels [panel0, panel1) of the pixels of an output line."""
-    cdef Py_ssize_t width = w.shape[2], size = tile_pixels(width, sizeof(floating))
-    cdef Py_ssize_t tile, p
-    for tile in range((pixels + size - 1) // size):
-        p = _tile_start(tile, size, pixels)
-        direct_find(sizeof(floating)).even_tile[vectors_of(width, sizeof(floating))](
-            at + p * step, step, offsets, runs, run, &w[panel0, 0, 0], bias + panel0 * width,
-            out + p * out_step + panel0 * width, out_step, <int> min(size, pixels),
-            min(panel1 * width, outputs) - panel0 * width, epilogue)
 
 
 cdef inline void _copy_line(

@@ -172,8 +172,9 @@ DEFINE_PIXEL(pixel, 2)
 DEFINE_PIXEL(wide_pixel, 3)
 #undef DEFINE_PIXEL
 
-/* The same for pixels whose inputs and outputs lie evenly: run r of pixel p is at
- * a[p * step + offsets[r]], its outputs at out[p * out_step]. */
+/* The same for a line of `count` pixels whose inputs and outputs lie evenly: run r of pixel p is at
+ * a[p * step + offsets[r]], its outputs at out[p * out_step]. What an idle pixel of the only tile
+ * reads must be readable. */
 BODY NAME(even_tile_of)(
     int P, int N, int width, int whole, int ends, const T *a, ptrdiff_t step,
     const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run, const T *w, const T *bias, T *out,
@@ -182,7 +183,7 @@ BODY NAME(even_tile_of)(
     V c[ACCUMULATORS];
     UNROLLED for (int p = 0; p < P; p++) {
         PREFETCH_TO_WRITE(out + p * out_step);
-        PREFETCH_TO_WRITE(out + p * out_step + N * LANES - 1);
+        if (N > 1) PREFETCH_TO_WRITE(out + p * out_step + N * LANES - 1);
         UNROLLED for (int n = 0; n < N; n++) c[p * N + n] = *(const V *)(bias + n * LANES);
     }
     if (ends && epilogue->add)
@@ -216,15 +217,19 @@ BODY NAME(even_tile_of)(
         UNROLLED for (int n = 0; n < N; n++) *(V *)(out + p * out_step + n * LANES) = c[p * N + n];
 }
 
-#define DEFINE_EVEN_TILE(name, P, W)                                                            \
+#define DEFINE_LINE(name, P, W)                                                                 \
     KERNEL NAME(name)(                                                                          \
-        const void *a, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs, ptrdiff_t run, \
-        const void *weights, const void *bias, void *to, ptrdiff_t out_step, int pixels,        \
-        ptrdiff_t cols, const Epilogue *epilogue)                                               \
+        const void *from, ptrdiff_t step, const ptrdiff_t *offsets, ptrdiff_t runs,             \
+        ptrdiff_t run, const void *weights, const void *biases, void *to, ptrdiff_t out_step,   \
+        ptrdiff_t count, ptrdiff_t cols, const Epilogue *epilogue)                              \
     {                                                                                           \
-        const T *w = weights, *b = bias;                                                        \
-        T *out = to;                                                                            \
-        PANELS_OF(P, W, TILE_OF_##P);                                                           \
+        const int pixels = count < P ? (int)count : P;                                          \
+        for (ptrdiff_t first = 0; first < count; first += P) {                                  \
+            if (first > count - pixels) first = count - pixels; /* over the tile before */      \
+            const T *a = (const T *)from + first * step, *w = weights, *b = biases;             \
+            T *out = (T *)to + first * out_step;                                                \
+            PANELS_OF(P, W, TILE_OF_##P);                                                       \
+        }                                                                                       \
     }
 #define TILE_OF_8(N, whole, ends, some)                                                         \
     NAME(even_tile_of)(8, N, 1, whole, ends, a, step, offsets, runs, run, w, b + k, out + k,    \
@@ -235,10 +240,10 @@ BODY NAME(even_tile_of)(
 #define TILE_OF_4(N, whole, ends, some)                                                         \
     NAME(even_tile_of)(4, N, 3, whole, ends, a, step, offsets, runs, run, w, b + k, out + k,    \
                        out_step, pixels, some, epilogue)
-DEFINE_EVEN_TILE(narrow_even_tile, 8, 1)
-DEFINE_EVEN_TILE(even_tile, 6, 2)
-DEFINE_EVEN_TILE(wide_even_tile, 4, 3)
-#undef DEFINE_EVEN_TILE
+DEFINE_LINE(narrow_line, 8, 1)
+DEFINE_LINE(line, 6, 2)
+DEFINE_LINE(wide_line, 4, 3)
+#undef DEFINE_LINE
 #undef TILE_OF_8
 #undef TILE_OF_6
 #undef TILE_OF_4
@@ -562,7 +567,7 @@ KERNEL NAME(pack_rows)(const void *const *rows, ptrdiff_t pixels, ptrdiff_t run,
 static const direct_kernels NAME(kernels) = {
     {NULL, NAME(narrow_tile), NAME(tile), NAME(wide_tile)},
     {NULL, NAME(narrow_pixel), NAME(pixel), NAME(wide_pixel)},
-    {NULL, NAME(narrow_even_tile), NAME(even_tile), NAME(wide_even_tile)},
+    {NULL, NAME(narrow_line), NAME(line), NAME(wide_line)},
     {NULL, NAME(dots1), NAME(dots2), NAME(dots3)},
     BY_VECTORS(product),
     BY_VECTORS(outer),
