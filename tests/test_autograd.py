@@ -657,6 +657,16 @@ def test_no_grad_as_context_nested_and_after_exceptions():
     assert (x * 2).requires_grad
 
 
+def test_one_no_grad_can_be_entered_again():
+    context = no_grad()
+    for _ in range(2):
+        with context:
+            with context:
+                assert not fastconv.is_grad_enabled()
+            assert not fastconv.is_grad_enabled()
+        assert fastconv.is_grad_enabled()
+
+
 def test_no_grad_as_decorator_of_a_recursive_function():
     @no_grad()
     def double(x, depth):

@@ -42,8 +42,7 @@ def is_grad_enabled():
     return _mode.recording
 
 
-@contextlib.contextmanager
-def no_grad():
+class no_grad(contextlib.ContextDecorator):
     """Context or decorator within which nothing is recorded, on this thread.
 
     Examples
@@ -55,11 +54,19 @@ def no_grad():
     >>> y.requires_grad
     False
     """
-    before, _mode.recording = _mode.recording, False
-    try:
-        yield
-    finally:
-        _mode.recording = before
+
+    def __init__(self):
+        self._before = []  # of each time that it was entered
+
+    def __enter__(self):
+        self._before.append(_mode.recording)
+        _mode.recording = False
+
+    def __exit__(self, *exception):
+        _mode.recording = self._before.pop()
+
+    def _recreate_cm(self):
+        return no_grad()  # for every call of what it decorates, which may be on another thread
 
 
 @contextlib.contextmanager
@@ -337,11 +344,14 @@ def _walk(root, grad, retain_graph):
 
 def unwrapped(*inputs):
     """The arrays of inputs, whether any is a Tensor, and whether operators on them are recorded."""
-    tensors = [x for x in inputs if isinstance(x, Tensor)]
-    if not tensors:
-        return inputs, False, False
-    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-    return arrays, True, _mode.recording and any(x._requires_grad for x in tensors)
+    arrays, wrapped, required = [], False, False
+    for x in inputs:
+        if isinstance(x, Tensor):
+            wrapped = True
+            required = required or x._requires_grad
+            x = x.data
+        arrays.append(x)
+    return arrays, wrapped, required and _mode.recording
 
 
 def apply(rule, *inputs, **options):

@@ -149,6 +149,8 @@ class Module:
         raise TypeError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *inputs, **options):
+        if len(inputs) == 1 and not options:  # as most layers are called
+            return self.forward(_as_tensor("inputs[0]", inputs[0]))
         inputs = [_as_tensor(f"inputs[{i}]", x) for i, x in enumerate(inputs)]
         options = {name: _as_tensor(name, x) for name, x in options.items()}
         return self.forward(*inputs, **options)
