@@ -65,12 +65,7 @@ def bind(
     plan = plan_correlation(shape, frame, algorithm, prepared is not None)
     arguments = x, w, bias, y, (residual, *activation), frame
     kept = _NOT_KEPT if prepared is None else prepared
-    if plan.polyphase:
-        w = _polyphase_weights(w, frame)
-        others = bias, y, arguments[4], frame.polyphase
-        call = WAYS[plan.way](plan, _polyphase_input(x), w, *others, kept, take)
-    else:
-        call = WAYS[plan.way](plan, *arguments, kept, take)
+    call = WAYS[plan.way](plan, *arguments, kept, take)
     if plan.algorithm != "winograd":
         return plan, call
 
@@ -258,20 +253,26 @@ def _depthwise(plan, x, w, bias, y, epilogue, frame, prepared, take):
 def _transformed(plan, w, frame, prepared):
     """(panels, ...): the weights of every panel in winograd's domain."""
     *tile, width = (*plan.cut[:2], plan.cut[-1])
+    form = frame.polyphase if plan.polyphase else frame
+    phase = tuple(first % 2 for first in frame.first) if plan.polyphase else ()
 
     def transform():
-        weights = empty(plan.prepared, w.dtype)
+        weights, kernels = empty(plan.prepared, w.dtype), w
+        if plan.polyphase:
+            kernels = _polyphase_weights(w, frame)
         winograd.transform_weights(
-            w[0], weights, *tile, *frame.step[1:], width, threads_for(weights.size)
+            kernels[0], weights, *tile, *form.step[1:], width, threads_for(weights.size)
         )
         return weights
 
-    return prepared.get((plan.prepared, *tile, *frame.step), w, transform)
+    return prepared.get((plan.prepared, *tile, *frame.step, *phase), w, transform)
 
 
 def _blocks(plan, x, w, bias, y, epilogue, frame, prepared, take):
     """Its call returns whether an output is infinite or NaN, and others of its tile with it."""
     weights = _transformed(plan, w, frame, prepared)
+    if plan.polyphase:
+        x, frame = _polyphase_input(x), frame.polyphase
     bias = _padded_bias(bias, 1, w.shape[1], len(weights) * plan.cut[-1], x.dtype)[0]
     zeros = np.zeros(x.shape[4], x.dtype)
     arguments = x, weights, bias, y, *epilogue, frame.packed, *plan.cut, zeros

@@ -144,7 +144,7 @@ class Plan(NamedTuple):
     prepared: tuple = ()  # shape of the weights as the kernel reads them
     whole: bool = True  # whether all of these exist at a time, where no layer keeps them
     common: tuple = ()  # values that all threads share: the size of each array
-    total: int = 0  # values of the parts' sum, on its way to the result
+    total: int = 0  # values of a sum that is not the result yet, but on its way
     polyphase: bool = False  # whether it is of the frame's polyphase
     work: int = 0  # values of each thread
     pointers: int = 0  # of each thread
@@ -494,7 +494,9 @@ def plan_weight_gradient(shape, frame, algorithm):
     """The :class:`Plan` of a gradient by weight."""
     way, tile = choose(shape, frame, algorithm)
     if way == "polyphase":
-        return _plan_winograd_weight(*_polyphase(shape, frame), tile)._replace(polyphase=True)
+        shape, frame = _polyphase(shape, frame)
+        plan = _plan_winograd_weight(shape, frame, tile)
+        return plan._replace(polyphase=True, total=shape.outputs * shape.depth(frame))
     if way == "winograd":
         return _plan_winograd_weight(shape, frame, tile)
     return _plan_gemm_weight(shape, frame) if way == "gemm" else plan_direct_weight(shape, frame)

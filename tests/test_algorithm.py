@@ -186,6 +186,26 @@ def test_weights_are_prepared_once_in_evaluation_mode(channels, outputs, prepare
 
 
 @vectors
+def test_weights_of_even_and_odd_rows_are_prepared_once(monkeypatch, rng):
+    """Their places among the phases depend on the padding."""
+    made = []
+    arrange = _correlate._polyphase_weights
+    monkeypatch.setattr(
+        _correlate, "_polyphase_weights", lambda *args: (made.append(1), arrange(*args))[1]
+    )
+    x = rng.normal(size=(2, 24, 20, 20)).astype(np.float32)
+    layer = nn.Conv2d(24, 40, 5, stride=2, padding=2, algorithm="winograd").eval()
+    for _ in range(3):
+        layer(x)
+    assert len(made) == 1
+    narrow = nn.Conv2d(24, 40, 5, stride=2, padding=1, algorithm="winograd").eval()
+    narrow.load_state_dict(layer.state_dict())
+    narrow._prepared = layer._prepared
+    expected = naive.conv(x, layer.weight.data, layer.bias.data, 2, 1)
+    np.testing.assert_allclose(narrow(x).data, expected, rtol=0, atol=1e-4)
+
+
+@vectors
 def test_a_change_of_the_weights_is_noticed(prepared, rng):
     x, w = arrays(rng)
     layer = nn.Conv2d(16, 16, 3).eval()

@@ -24,6 +24,7 @@ FORWARD = {
     "blocks": ((2, 24, 30, 40), (40, 24, 3, 3), 1, 1, "winograd"),
     "planes": ((2, 1, 60, 3000), (1, 1, 5, 5), 1, 1, "direct"),
     "blocks of stride 2": ((2, 32, 30, 40), (40, 32, 3, 3), 2, 1, "winograd"),
+    "blocks of even and odd rows": ((2, 24, 30, 40), (40, 24, 5, 5), 2, 1, "winograd"),
     "shared": ((1, 200, 30, 40), (120, 200, 3, 3), 1, 1, "winograd"),
     "shared by phases": ((1, 200, 130, 150), (40, 200, 3, 3), 1, 1, "winograd"),
 }
@@ -37,6 +38,7 @@ WEIGHT = {
     "grouped": ((1, 256, 20, 30), (256, 2, 5, 5), 1, 128, "direct"),
     "depthwise": ((1, 1024, 20, 30), (1024, 1, 3, 3), 1, 1024, "direct"),
     "winograd": ((2, 24, 30, 40), (40, 24, 3, 3), 1, 1, "winograd"),
+    "winograd of even and odd rows": ((2, 24, 30, 40), (40, 24, 5, 5), 2, 1, "winograd"),
     "winograd_parts": ((4, 16, 30, 40), (16, 16, 3, 3), 1, 1, "winograd"),
     "winograd_parts of one part": ((1, 16, 8, 9), (16, 16, 3, 3), 1, 1, "winograd"),
     "winograd of one phase": ((1, 64, 8, 9), (64, 64, 3, 3), 1, 1, "winograd"),
